@@ -1,0 +1,61 @@
+//! Shared: reductions, counted in one cell of the thread that polls; no other thread ever touches it.
+//!
+//! A worker refills it before each poll. Sends cannot yield, so they only charge; the next await of ours finds nothing
+//! left, wakes its own process and yields.
+use crate::limits::REDUCTIONS;
+use std::cell::Cell;
+use std::task::{Context, Poll};
+
+thread_local! {
+    static LEFT: Cell<u32> = const { Cell::new(REDUCTIONS) };
+    /// Outside a worker nothing refills the budget, so nothing may yield for want of it.
+    static COUNTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Begins the budget of one poll.
+pub(crate) fn refill() {
+    LEFT.set(REDUCTIONS);
+    COUNTING.set(true);
+}
+
+/// Ends it: the reductions spent.
+pub(crate) fn settle() -> u32 {
+    COUNTING.set(false);
+    REDUCTIONS - LEFT.get()
+}
+
+/// The reductions of the poll that ended last.
+pub(crate) fn last_used() -> u32 {
+    REDUCTIONS - LEFT.get() + 1
+}
+
+/// Whether a process is being polled on this thread.
+pub(crate) fn is_counting() -> bool {
+    COUNTING.get()
+}
+
+/// One operation.
+pub(crate) fn charge() {
+    LEFT.set(LEFT.get().saturating_sub(1));
+}
+
+/// Whether the next await of ours would yield.
+pub(crate) fn is_spent() -> bool {
+    COUNTING.get() && LEFT.get() == 0
+}
+
+/// Spends what is left, so that the next await yields.
+pub(crate) fn exhaust() {
+    LEFT.set(0);
+}
+
+/// Ready while there is budget; else wakes the caller, which thereby goes to the end of the queue.
+pub(crate) fn poll_proceed(cx: &Context<'_>) -> Poll<()> {
+    let left = LEFT.get();
+    if left == 0 && COUNTING.get() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    LEFT.set(left.saturating_sub(1));
+    Poll::Ready(())
+}

@@ -1,0 +1,55 @@
+//! Driver: the panic hook that notes where a process panicked, and keeps a storm of panics from flooding the terminal.
+//!
+//! The one thing that is global to the OS process: the hook is. It is chained in front of the hook that was there, once,
+//! by the first runtime that wants it, and does nothing for panics outside a process's poll.
+use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
+use std::any::Any;
+use std::cell::RefCell;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::report::Rate;
+
+thread_local! {
+    /// The last panic of a process on this thread: what it said and where.
+    static LAST: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+}
+
+/// Installs the hook, if it is not.
+pub(crate) fn install() {
+    static INSTALLED: OnceCell<()> = OnceCell::new();
+    INSTALLED.get_or_init(|| {
+        let previous = std::panic::take_hook();
+        let clock = Clock::new();
+        let rate = Mutex::new(Rate::default());
+        std::panic::set_hook(Box::new(move |panic| {
+            if !crate::budget::is_counting() {
+                return previous(panic);
+            }
+            let said = text_of(panic.payload()).to_owned();
+            LAST.set(panic.location().map(|location| (said, location.to_string())));
+            if rate.lock().admit(Duration::from_nanos(clock.now())).is_some() {
+                previous(panic);
+            }
+        }));
+    });
+}
+
+/// Where the panic that was just caught on this thread came from. One that the body caught itself, or that unwinds without
+/// having been seen by the hook, is not taken for it, unless it says the same.
+pub(crate) fn take_location(payload: &(dyn Any + Send)) -> Option<String> {
+    let (said, location) = LAST.take()?;
+    (said == text_of(payload)).then_some(location)
+}
+
+/// What a panic says.
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => NOT_TEXT,
+    }
+}
+
+const NOT_TEXT: &str = "a value that is not text";

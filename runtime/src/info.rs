@@ -1,0 +1,141 @@
+//! Pure: what the runtime tells about itself and its processes.
+use crate::pid::Pid;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is known of a live process, at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProcessInfo {
+    /// Who.
+    pub pid: Pid,
+    /// The name it is registered under.
+    pub name: Option<Arc<str>>,
+    /// What it was labelled with.
+    pub label: Option<Arc<str>>,
+    /// The process that spawned it.
+    pub parent: Option<Pid>,
+    /// What it does.
+    pub activity: Activity,
+    /// Messages in its mailbox, those set aside by a selective receive included, signals not.
+    pub mailbox: usize,
+    /// The most messages its mailbox holds.
+    pub mailbox_bound: usize,
+    /// Messages that its mailbox has dropped, by the policy it was given.
+    pub dropped: u64,
+    /// Operations it has spent, and polls.
+    pub reductions: u64,
+    /// Whether it traps exits.
+    pub traps_exits: bool,
+    /// Its links: the first 32.
+    pub links: Vec<Pid>,
+    /// How many links it has.
+    pub link_count: usize,
+    /// The processes it monitors, once for each monitor: the first 32.
+    pub monitors: Vec<Pid>,
+    /// How many monitors it holds.
+    pub monitor_count: usize,
+    /// The processes that monitor it, once for each monitor: the first 32.
+    pub monitored_by: Vec<Pid>,
+    /// How many monitors others hold on it.
+    pub monitored_by_count: usize,
+    /// The groups it has joined, once for each time.
+    pub groups: Vec<Arc<str>>,
+    /// Timers that will send to it.
+    pub timers: usize,
+    /// How long it has lived, to a tenth of a second.
+    pub age: Duration,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activity {
+    /// It waits for a message; for so long, to a tenth of a second.
+    Receiving(Duration),
+    /// It waits for this process's answer, and receives nothing meanwhile.
+    Calling(Pid),
+    /// It runs, is about to, or awaits something else.
+    Active,
+}
+
+/// The workers of a runtime.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RuntimeInfo {
+    /// What it was named.
+    pub name: Arc<str>,
+    /// Processes that live.
+    pub processes: usize,
+    /// The most that may.
+    pub process_limit: usize,
+    /// Timers that stand.
+    pub timers: usize,
+    /// Names that are taken.
+    pub names: usize,
+    /// Abnormal exits so far.
+    pub abnormal_exits: u64,
+    /// How long it has been up.
+    pub uptime: Duration,
+    /// One for each worker.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// What a worker has done since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Polls of processes.
+    pub polls: u64,
+    /// Times it took work from another worker.
+    pub steals: u64,
+    /// Times it slept.
+    pub parks: u64,
+    /// Timers it fired.
+    pub timers: u64,
+    /// Operations of the processes it polled, and polls.
+    pub reductions: u64,
+    /// Processes in its queue at the moment.
+    pub queued: usize,
+}
+
+/// How a shutdown went.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Processes that ended when they were told to.
+    pub stopped: usize,
+    /// Processes that had to be killed.
+    pub killed: usize,
+    /// Processes that still had not ended when the time was up: their polls do not return.
+    pub wedged: Vec<ProcessInfo>,
+}
+
+impl ShutdownReport {
+    /// The report as a result: an error if a process did not end.
+    ///
+    /// # Errors
+    ///
+    /// [`Wedged`] names the processes.
+    pub fn into_result(self) -> Result<Self, Wedged> {
+        if self.wedged.is_empty() { Ok(self) } else { Err(Wedged(self.wedged)) }
+    }
+}
+
+/// Processes that could not be stopped, since their polls do not return.
+#[derive(Clone, Debug)]
+pub struct Wedged(pub Vec<ProcessInfo>);
+
+impl fmt::Display for Wedged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} processes did not end:", self.0.len())?;
+        self.0.iter().take(10).try_for_each(|process| match process.name.as_ref().or(process.label.as_ref()) {
+            Some(name) => write!(f, " {} ({name})", process.pid),
+            None => write!(f, " {}", process.pid),
+        })
+    }
+}
+
+impl Error for Wedged {}

@@ -1,0 +1,93 @@
+//! Driver: BEAM-style processes for Rust: a work-stealing scheduler, typed mailboxes, links, monitors, exit signals, calls,
+//! names, groups and timers.
+//!
+//! A *process* is a future with a mailbox. It is spawned from a function that takes its [`Context`], and everyone else holds
+//! its [`Address`]. It ends when that future returns, panics, or is told to end by an exit signal; whoever is linked to it
+//! or monitors it learns of that exactly once, with the [`ExitReason`].
+//!
+//! ```
+//! use colloquium_runtime::{Context, Down, ReplyTo, Runtime};
+//! use std::time::Duration;
+//!
+//! enum Msg {
+//!     Add(u64),
+//!     Get(ReplyTo<u64>),
+//!     Gone(Down),
+//! }
+//!
+//! async fn counter(mut ctx: Context<Msg>, step: u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//!     let mut total = 0;
+//!     loop {
+//!         match ctx.recv().await {
+//!             Msg::Add(n) => total += n * step,
+//!             Msg::Get(reply_to) => drop(reply_to.send(total)),
+//!             Msg::Gone(down) => return Err(down.reason.into()),
+//!         }
+//!     }
+//! }
+//!
+//! let runtime = Runtime::new()?;
+//! let counter = runtime.spawn(|ctx| counter(ctx, 2))?;
+//! counter.send(Msg::Add(2))?;
+//! let total = runtime.block_on(counter.call(Msg::Get).timeout(Duration::from_secs(1)))?;
+//! assert_eq!(total, 4);
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! The semantics are Erlang/OTP's where OTP has them. What is promised, and what is not, is in `docs/guarantees.md`.
+#![forbid(unsafe_code)]
+
+mod block_on;
+mod budget;
+mod builder;
+mod clock;
+mod error;
+mod exit;
+mod hook;
+mod info;
+mod inspect;
+mod lifecycle;
+mod limits;
+mod link;
+#[cfg(all(test, loom))]
+mod loom_models;
+mod mailbox;
+mod monitor;
+mod pg;
+mod pid;
+mod process;
+mod registry;
+mod report;
+mod runtime;
+mod scheduler;
+mod sealed;
+mod shared;
+mod shutdown;
+mod signal;
+mod sync;
+mod target;
+mod timer;
+
+pub use builder::Builder;
+pub use error::{
+    BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded, RegisterError, SendError,
+    SendErrorKind, SpawnError, TimedOut,
+};
+pub use exit::{Cause, ExitReason, IntoExitReason, Panic};
+pub use info::{Activity, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, WorkerInfo};
+pub use mailbox::Mailbox;
+pub use monitor::MonitorRef;
+pub use pg::{GroupChange, GroupEvent, GroupView};
+pub use pid::Pid;
+pub use process::address::{Address, Ended, Recipient, Scoped, SendWait};
+pub use process::call::{Call, MultiCall};
+pub use process::context::Context;
+pub use process::receive::{Recv, RecvMatching, RecvMatchingTimeout, RecvTimeout};
+pub use process::reply::ReplyTo;
+pub use process::spawn::ProcessBuilder;
+pub use report::AbnormalExit;
+pub use runtime::{Handle, Runtime};
+pub use signal::{Down, Exit};
+pub use target::Target;
+pub use timer::deliver::TimerRef;
+pub use timer::sleep::Sleep;

@@ -1,0 +1,60 @@
+//! Pure: every bound of the runtime, in one place, with its reason.
+use std::time::Duration;
+
+/// Processes of a runtime, unless the builder says otherwise: what 480 bytes each and a small service's memory allow.
+pub(crate) const PROCESSES: usize = 1_000_000;
+/// Names of a runtime, unless the builder says otherwise.
+pub(crate) const NAMES: usize = 65_536;
+/// Messages in a mailbox, unless its process was spawned with another bound: a second of heavy traffic.
+pub(crate) const MAILBOX: u32 = 65_536;
+/// How long a call waits, unless told otherwise: OTP's default.
+pub(crate) const CALL: Duration = Duration::from_secs(5);
+/// Operations (receives, sends, spawns, timers) of one poll before the next await yields: about ten microseconds' worth.
+pub(crate) const REDUCTIONS: u32 = 200;
+/// Links and monitors told of a death in one poll; then the dying process yields.
+pub(crate) const TOLD_PER_POLL: usize = 64;
+/// Polls between two looks at the clock, the timers and the injector by a busy worker.
+pub(crate) const TICK_POLLS: u32 = 61;
+/// Polls between two glances at the clock that only ask whether the tick is overdue.
+pub(crate) const PEEK_POLLS: u32 = 16;
+/// What a tick should not take longer than; slower polls make ticks shorter.
+pub(crate) const TICK: Duration = Duration::from_micros(100);
+/// Runs from the LIFO slot in a row before the queue gets its turn, so that a pair cannot starve the rest.
+pub(crate) const SLOT_RUNS: u32 = 64;
+/// How long a worker looks for work everywhere before it parks: about what parking and being woken cost.
+pub(crate) const SEARCH: Duration = Duration::from_micros(50);
+/// How long newborn processes stand in another worker's queue before a worker without work takes some. Most live shorter,
+/// and moving one to another core's cache costs more than running it.
+pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
+/// After so long in one poll a worker counts as stuck, as far as its newborns and its LIFO slot are concerned.
+pub(crate) const STUCK: Duration = Duration::from_micros(5);
+/// Ticks that a time-out stays with its worker before it gets a timer: a call that is queued behind some dozens of others is
+/// over by then.
+pub(crate) const FRESH_TICKS: usize = 4;
+/// A worker that has not ticked for so long is stuck, and others take over the time-outs it has collected. So often one of
+/// those that sleep looks up while others are awake.
+pub(crate) const FRESH_STALE: Duration = Duration::from_millis(10);
+/// Time-outs that a worker collects before it looks at the clock for them.
+pub(crate) const FRESH_TIME_OUTS: usize = 256;
+/// Entries a wheel moves under its lock at a time, so that a million timers for one instant stall nobody.
+pub(crate) const TIMER_WORK: usize = 128;
+/// Slots that a drained mailbox keeps; a larger buffer is given back.
+pub(crate) const MAILBOX_KEEPS: usize = 64;
+/// Abnormal exits that the runtime remembers; they outlive supervisors and tell an operator what began it.
+pub(crate) const EXITS_KEPT: usize = 256;
+/// Reports of one kind in one second; more are counted and told with the next.
+pub(crate) const REPORTS_PER_SECOND: u32 = 10;
+/// How far a cycle of calls is followed. A longer one ends by time-out.
+pub(crate) const CALL_CYCLE: usize = 64;
+/// Links, monitors and watchers that `info` lists; their numbers are always exact.
+pub(crate) const INFO_PEERS: usize = 32;
+/// What is left of a shutdown's deadline when those who still run are killed.
+pub(crate) const KILL_MARGIN: Duration = Duration::from_secs(1);
+/// What processes get when the last handle of a runtime is dropped: the default of an orderly stop.
+pub(crate) const DROP_GRACE: Duration = Duration::from_secs(5);
+/// A worker with nothing to do and no timer looks up this often all the same, against a lost wake-up of the system's.
+pub(crate) const PARK: Duration = Duration::from_secs(60);
+
+const _: () = assert!(REDUCTIONS > TICK_POLLS && MAILBOX_KEEPS >= 4 && TOLD_PER_POLL > 0);
+const _: () = assert!(STUCK.as_nanos() < PATIENCE.as_nanos() && PATIENCE.as_nanos() < SEARCH.as_nanos());
+const _: () = assert!(KILL_MARGIN.as_nanos() < DROP_GRACE.as_nanos());

@@ -1,0 +1,410 @@
+//! Shared: the control block, through which everyone else acts upon a process.
+//!
+//! Signals are not queued: the sender applies each one under the receiver's lock, so that the order of the lock is the
+//! order of the signals. A process is *alive* until its fate is fixed, then *doomed*, and *gone* once its state has been
+//! dropped; the `life` byte follows the fate under the lock, so that it may be read without.
+//!
+//! Rules that hold everywhere:
+//! - No user code under a lock: what is taken out under one (messages, reasons, wakers, peers) is dropped, mapped or
+//!   woken after it.
+//! - Two control locks at once are taken in the order of the pids ([`super::joint`]). Below a control lock only a timer
+//!   wheel's may be taken; above it, a registry shard's or a group's.
+//! - `taken` is written by the receiver alone (release), and read by senders under the lock (acquire): what it counts
+//!   has left the mailbox. A sender that reads an old value refuses a message early, never late.
+//! - `waiting` says that the receiver has seen an empty mailbox under this lock: the next push takes it back and wakes.
+//!   Were it set outside the lock, a push in between would wake nobody. It is set as soon as the last message is taken:
+//!   the receiver, when it comes for the next, needs the lock only if `arrived` has moved since. (A push in between wakes a
+//!   running process, which is then polled once more than it needs.)
+use crate::exit::{Arrival, Effect, ExitReason, judge};
+use crate::link::PeerSet;
+use crate::mailbox::{Mailbox, Overflow, Signals};
+use crate::monitor::MonitorRef;
+use crate::pg::Membership;
+use crate::pid::Pid;
+use crate::process::ending::{drop_caught, wake_caught};
+use crate::process::reply::Pending;
+use crate::process::send::Senders;
+use crate::scheduler::Home;
+use crate::signal::{Exit, Signal};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{MappedMutexGuard, Mutex, MutexGuard, narrow};
+use crate::timer::deliver::Armed;
+use slab::Slab;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// A process of whatever message type.
+pub(crate) type AnyProcess = Arc<dyn Process>;
+
+pub(crate) const ALIVE: u8 = 0;
+pub(crate) const DOOMED: u8 = 1;
+pub(crate) const GONE: u8 = 2;
+
+/// What can be read without the lock.
+pub(crate) struct Head {
+    pub(crate) pid: Pid,
+    /// When it was spawned, in tenths of a second of the runtime's time.
+    pub(crate) started: u32,
+    /// The parent's pid as a word, 0 for none.
+    pub(crate) parent: u64,
+    /// Keeps the runtime's parts alive; one per worker, so that its count is no point of contention.
+    pub(crate) home: Arc<Home>,
+    /// Messages taken for good.
+    pub(crate) taken: AtomicU32,
+    /// Messages and signals that have arrived, counted in twos; written under the lock.
+    pub(crate) arrived: AtomicU32,
+    pub(crate) reductions: AtomicU64,
+    /// The pid (as a word) of the process that this one calls through its context and cannot receive meanwhile.
+    pub(crate) calling: AtomicU64,
+    pub(crate) life: AtomicU8,
+    /// The address of the task, by which the waker of the process as a whole is known.
+    pub(crate) own_waker: AtomicUsize,
+    /// When it last found its mailbox empty and waited, in tenths of a second; 0 while it handles a message.
+    pub(crate) idle_since: AtomicU32,
+    /// Messages were taken from a batch since waiting senders were last looked at.
+    pub(crate) unsettled: AtomicBool,
+    pub(crate) system: bool,
+    /// The mailbox drops its oldest when it is full, so that nothing is drawn ahead.
+    pub(crate) drops_oldest: bool,
+}
+
+impl Head {
+    pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>, system: bool) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
+        let started = (home.shared.clock.seen() / 100_000_000) as u32;
+        Self {
+            pid,
+            started,
+            parent: parent.map_or(0, Pid::word),
+            home,
+            taken: AtomicU32::new(0),
+            arrived: AtomicU32::new(0),
+            own_waker: AtomicUsize::new(0),
+            reductions: AtomicU64::new(0),
+            calling: AtomicU64::new(0),
+            life: AtomicU8::new(ALIVE),
+            idle_since: AtomicU32::new(0),
+            unsettled: AtomicBool::new(false),
+            system,
+            drops_oldest: false,
+        }
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.life.load(Ordering::Acquire) == ALIVE
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.life.load(Ordering::Acquire) == GONE
+    }
+
+    /// One more message or signal; under the lock.
+    #[inline]
+    pub(crate) fn count_arrival(&self) {
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        self.arrived.store(arrived.wrapping_add(2), Ordering::Release);
+    }
+
+    /// The process that this one calls through its context.
+    pub(crate) fn callee(&self) -> Option<Pid> {
+        Pid::from_word(self.calling.load(Ordering::SeqCst), self.pid.runtime())
+    }
+
+    pub(crate) fn set_callee(&self, callee: Pid) {
+        self.calling.store(callee.word(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn clear_callee(&self) {
+        self.calling.store(0, Ordering::Release);
+    }
+
+    /// The receiver waits from now on.
+    #[inline]
+    pub(crate) fn note_idle(&self) {
+        #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
+        let now = (self.home.shared.clock.seen() / 100_000_000) as u32;
+        self.idle_since.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// The receiver took some messages for good.
+    pub(crate) fn took(&self, messages: u32) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.taken.store(taken.wrapping_add(messages), Ordering::Release);
+    }
+}
+
+/// What is guarded by the lock and does not depend on the type of the messages.
+pub(crate) struct Core {
+    pub(crate) fate: Option<ExitReason>,
+    /// Permanent, so that a process that awaits something of others' can be woken to die. Taken out at the end, which
+    /// breaks the cycle control → waker → task → control.
+    pub(crate) waker: Option<Waker>,
+    pub(crate) pushed: u32,
+    pub(crate) bound: u32,
+    pub(crate) overflow: Overflow,
+    pub(crate) waiting: bool,
+    pub(crate) trapping: bool,
+    pub(crate) links: PeerSet<Pid, AnyProcess>,
+    /// Signals that are to become messages, each with the number of messages pushed before it.
+    pub(crate) signals: Option<Box<Signals>>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What most processes have none of.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) label: Option<Arc<str>>,
+    /// Monitors of this process on others, by serial: the authority on whether one still stands.
+    pub(crate) watching: PeerSet<u64, Watched>,
+    pub(crate) watchers: PeerSet<MonitorRef, Watcher>,
+    pub(crate) groups: Vec<Membership>,
+    /// Groups whose events this process is told of.
+    pub(crate) subscriptions: Vec<Arc<str>>,
+    pub(crate) timers: Slab<Armed>,
+    pub(crate) next_timer: u64,
+    /// Those who wait for an answer of this process or for its end.
+    pub(crate) pending: Vec<Arc<dyn Pending>>,
+    /// Where `pending` was looked at last, for those that nobody waits for any more.
+    pub(crate) looked_at: usize,
+    /// Messages dropped by the mailbox's policy.
+    pub(crate) dropped: u64,
+    /// Of these, those that the receiver has not yet counted as drawn.
+    pub(crate) skipped: u32,
+    /// And those that it has set aside, and is still to drop: its oldest.
+    pub(crate) overdue: u32,
+    /// The process of another runtime that this one calls through its context.
+    pub(crate) calls_elsewhere: Option<Pid>,
+    /// Who receives, if that is not the process as a whole: a part of its body with a waker of its own.
+    pub(crate) receiver: Option<Waker>,
+}
+
+/// A monitor as its owner holds it.
+pub(crate) struct Watched {
+    pub(crate) process: AnyProcess,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+/// A monitor as its target holds it.
+pub(crate) struct Watcher {
+    pub(crate) process: AnyProcess,
+    /// Made when the target was doomed already: it fires when the target is gone, with "no such process".
+    pub(crate) late: bool,
+}
+
+pub(crate) struct Inner<M> {
+    pub(crate) core: Core,
+    pub(crate) messages: VecDeque<M>,
+    pub(crate) senders: Option<Box<Senders<M>>>,
+}
+
+pub(crate) struct Control<M> {
+    pub(crate) head: Head,
+    pub(crate) inner: Mutex<Inner<M>>,
+}
+
+/// A control block whose message type is erased.
+pub(crate) trait Process: Any + Send + Sync {
+    fn head(&self) -> &Head;
+    fn core(&self) -> MappedMutexGuard<'_, Core>;
+    /// Drops the messages left over, one by one, each panic caught, and wakes the senders that wait.
+    fn discard_messages(&self);
+    /// Lets in the messages of waiting senders for which there is room now.
+    fn admit_waiting(&self);
+}
+
+impl Core {
+    pub(crate) fn new(mailbox: Mailbox) -> Self {
+        Self {
+            fate: None,
+            waker: None,
+            pushed: 0,
+            bound: mailbox.bound,
+            overflow: mailbox.overflow,
+            waiting: false,
+            trapping: false,
+            links: PeerSet::default(),
+            signals: None,
+            extra: None,
+        }
+    }
+
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_with(Box::default)
+    }
+
+    /// The waker to call after unlocking, if the receiver waits for a message.
+    #[inline]
+    #[must_use]
+    pub(crate) fn stop_waiting(&mut self) -> Option<Waker> {
+        if !self.waiting {
+            return None;
+        }
+        self.waiting = false;
+        if let Some(receiver) = self.extra.as_mut().and_then(|extra| extra.receiver.take()) {
+            return Some(receiver);
+        }
+        self.waker.clone()
+    }
+
+    /// Queues a signal that becomes a message.
+    #[must_use]
+    pub(crate) fn push_signal(&mut self, head: &Head, signal: Signal) -> Option<Waker> {
+        head.count_arrival();
+        let position = self.pushed;
+        // One is the usual number, and it need not take the place of four.
+        self.signals.get_or_insert_with(|| Box::new(Signals::with_capacity(1))).push_back((position, signal));
+        self.stop_waiting()
+    }
+
+    /// Fixes the fate, if it is not; the first wins. The waker makes the process come and die.
+    #[must_use]
+    pub(crate) fn doom(&mut self, head: &Head, reason: ExitReason) -> Option<Waker> {
+        if self.fate.is_some() {
+            return None;
+        }
+        self.fate = Some(reason);
+        head.life.store(DOOMED, Ordering::Release);
+        self.waker.clone()
+    }
+
+    /// Applies an exit signal. The removed link's peer comes out to be dropped after unlocking.
+    #[must_use]
+    pub(crate) fn apply_exit(&mut self, head: &Head, exit: Exit) -> (Option<Waker>, Option<AnyProcess>) {
+        if self.fate.is_some() {
+            return (None, None);
+        }
+        let link = if exit.by_link { exit.from.and_then(|peer| self.links.remove(peer)) } else { None };
+        let arrival = Arrival {
+            by_link: exit.by_link,
+            linked: link.is_some(),
+            from_self: exit.from == Some(head.pid),
+            trapping: self.trapping,
+        };
+        let waker = match judge(&exit.reason, arrival) {
+            Effect::Ignored => None,
+            Effect::Trapped => self.push_signal(head, Signal::Exit(exit)),
+            Effect::Fatal(reason) => self.doom(head, reason),
+        };
+        (waker, link)
+    }
+
+    /// Messages in the mailbox, those set aside included.
+    pub(crate) fn held(&self, head: &Head) -> usize {
+        let gone = self.extra.as_ref().map_or(0, |extra| extra.skipped + extra.overdue);
+        self.pushed.wrapping_sub(head.taken.load(Ordering::Acquire)).wrapping_sub(gone) as usize
+    }
+
+    /// Applies the exit signal with which a dead process answers a link; there is no record of that link. (If there is one,
+    /// the process is still telling of its end, and will come to it.)
+    #[must_use]
+    pub(crate) fn apply_dead_link(&mut self, head: &Head, exit: Exit) -> Option<Waker> {
+        if self.fate.is_some() || exit.from.is_some_and(|peer| self.links.contains(peer)) {
+            return None;
+        }
+        let arrival = Arrival { by_link: true, linked: true, from_self: false, trapping: self.trapping };
+        match judge(&exit.reason, arrival) {
+            Effect::Ignored => None,
+            Effect::Trapped => self.push_signal(head, Signal::Exit(exit)),
+            Effect::Fatal(reason) => self.doom(head, reason),
+        }
+    }
+
+    /// Notes one who waits for an answer or the end. Each time, two of those noted before are looked at, going round, and
+    /// come out if nobody waits for them any more: so the list stays in proportion to those who wait.
+    pub(crate) fn add_pending(&mut self, pending: Arc<dyn Pending>) -> [Option<Arc<dyn Pending>>; 2] {
+        let extra = self.extra();
+        let unwanted = [(); 2].map(|()| {
+            extra.looked_at =
+                if extra.looked_at == 0 { extra.pending.len() } else { extra.looked_at }.checked_sub(1)?;
+            let at = extra.looked_at.min(extra.pending.len().checked_sub(1)?);
+            (Arc::strong_count(&extra.pending[at]) == 1).then(|| extra.pending.swap_remove(at))
+        });
+        extra.pending.push(pending);
+        unwanted
+    }
+}
+
+impl<M> Drop for Control<M> {
+    /// The last handle may go in the midst of the task cell, which takes no panic: what is of a user's goes caught.
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut();
+        std::mem::take(&mut inner.messages).into_iter().for_each(drop_caught);
+        if let Some(reason) = inner.core.fate.take() {
+            drop_caught(reason);
+        }
+    }
+}
+
+impl<M> Control<M> {
+    pub(crate) fn new(mut head: Head, mailbox: Mailbox) -> Self {
+        head.drops_oldest = mailbox.overflow == Overflow::DropOldest;
+        let inner = Inner { core: Core::new(mailbox), messages: VecDeque::new(), senders: None };
+        Self { head, inner: Mutex::new(inner) }
+    }
+}
+
+impl<M: Send + 'static> Process for Control<M> {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn core(&self) -> MappedMutexGuard<'_, Core> {
+        narrow(self.inner.lock(), |inner| &mut inner.core, |inner| &inner.core)
+    }
+
+    fn discard_messages(&self) {
+        let (messages, wakers) = {
+            let mut inner = self.inner.lock();
+            let wakers = inner.senders.as_mut().map(|senders| senders.take_wakers()).unwrap_or_default();
+            (std::mem::take(&mut inner.messages), wakers)
+        };
+        wakers.into_iter().for_each(wake_caught);
+        messages.into_iter().for_each(drop_caught);
+    }
+
+    fn admit_waiting(&self) {
+        let mut inner = self.inner.lock();
+        let wakers = inner.admit(&self.head);
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Sends an exit signal: by a call of `exit` or because of a link.
+pub(crate) fn send_exit(target: &AnyProcess, exit: Exit) {
+    let head = target.head();
+    // Kept, since a reason that nobody wants must not be dropped under the lock.
+    let reason = exit.reason.clone();
+    let (waker, link) = target.core().apply_exit(head, exit);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    drop((link, reason));
+}
+
+/// Fixes the fate without a signal's rules: for the runtime's own use.
+pub(crate) fn doom(target: &AnyProcess, reason: ExitReason) {
+    let waker = target.core().doom(target.head(), reason);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// The guard of a control block as its owner takes it.
+pub(crate) type InnerGuard<'a, M> = MutexGuard<'a, Inner<M>>;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// With these, an idle process takes less than 480 bytes: the allocator's steps are 16 bytes wide.
+    #[test]
+    fn a_control_block_takes_216_bytes_and_a_context_32() {
+        assert!(size_of::<Control<u64>>() <= 216, "{}", size_of::<Control<u64>>());
+        assert_eq!(size_of::<crate::Context<u64>>(), 32);
+        assert_eq!(size_of::<crate::scheduler::Metadata>(), 24);
+    }
+}

@@ -1,0 +1,13 @@
+//! Driver: processes: what others see of one, its own side, its beginning and its end.
+pub(crate) mod address;
+pub(crate) mod call;
+pub(crate) mod context;
+pub(crate) mod control;
+pub(crate) mod ending;
+pub(crate) mod joint;
+pub(crate) mod receive;
+pub(crate) mod reply;
+pub(crate) mod send;
+pub(crate) mod spawn;
+pub(crate) mod table;
+pub(crate) mod wrapper;

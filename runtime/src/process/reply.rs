@@ -1,0 +1,333 @@
+//! Shared: the cell between one who asks and the one who answers; a call, and waiting for an end, are made of it.
+//!
+//! States: *waiting* → *answered* | *dropped* | *ended* | *timed out* | *abandoned*, under the cell's own lock, which is
+//! never held together with another. The answerer's side is a value ([`ReplyTo`]): answering consumes it, and its drop
+//! says that no answer will come. The callee's control block holds the cell too, so that its end is told even when the
+//! [`ReplyTo`] has gone elsewhere: *ended* overrides *dropped* (the state of a dying process is dropped before its end is
+//! told), never *answered*. A closed cell takes nothing in: a late answer goes back to the answerer.
+//!
+//! The time-out is set by the scheduler, and only for those that are still waited for when it next looks at the clock;
+//! the asker takes its timer out of the cell with the answer and removes it.
+use crate::budget;
+use crate::exit::ExitReason;
+use crate::process::control::AnyProcess;
+use crate::process::ending::caught;
+use crate::sync::Mutex;
+use crate::timer::TimerId;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+
+pub(crate) struct ReplyCell<T>(Mutex<Inside<T>>);
+
+struct Inside<T> {
+    state: State<T>,
+    timer: Option<TimerId>,
+    /// The process that receives nothing while it waits here, as long as it does.
+    caller: Option<AnyProcess>,
+}
+
+impl<T> Inside<T> {
+    /// The caller waits no longer, though it may not know yet: a call back to it closes no circle.
+    #[must_use]
+    fn release(&mut self) -> Option<AnyProcess> {
+        let caller = self.caller.take()?;
+        caller.head().clear_callee();
+        Some(caller)
+    }
+}
+
+enum State<T> {
+    Waiting(Option<Waker>),
+    Answered(T),
+    Dropped(Option<Waker>),
+    Ended(ExitReason),
+    TimedOut,
+    Abandoned,
+}
+
+/// What the asker finds. All but the last come with the timer that is to be removed.
+#[derive(Debug)]
+pub(crate) enum Answer<T> {
+    Answered(T),
+    Dropped,
+    Ended(ExitReason),
+    TimedOut,
+    NotYet,
+}
+
+impl<T> ReplyCell<T> {
+    pub(crate) fn new(waker: Option<Waker>) -> Arc<Self> {
+        Self::of_caller(waker, None)
+    }
+
+    pub(crate) fn of_caller(waker: Option<Waker>, caller: Option<AnyProcess>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Inside { state: State::Waiting(waker), timer: None, caller })))
+    }
+
+    /// Looks for the answer. While there is none, `waker` will be called at the next change. With `await_end`, a
+    /// dropped answer counts as none: the callee is known to be dying, and its end will be told.
+    pub(crate) fn poll(&self, waker: &Waker, await_end: impl FnOnce() -> bool) -> (Answer<T>, Option<TimerId>) {
+        let mut inside = self.0.lock();
+        let known = match &mut inside.state {
+            State::Waiting(known) => Some(known),
+            State::Dropped(known) if await_end() => Some(known),
+            _ => None,
+        };
+        if let Some(known) = known {
+            let unused = remember(known, waker);
+            drop(inside);
+            drop(unused);
+            return (Answer::NotYet, None);
+        }
+        let state = std::mem::replace(&mut inside.state, State::Abandoned);
+        let timer = inside.timer.take();
+        let caller = inside.release();
+        drop(inside);
+        drop(caller);
+        let answer = match state {
+            State::Answered(value) => Answer::Answered(value),
+            State::Ended(reason) => Answer::Ended(reason),
+            State::TimedOut => Answer::TimedOut,
+            State::Dropped(_) | State::Waiting(_) | State::Abandoned => Answer::Dropped,
+        };
+        (answer, timer)
+    }
+
+    /// Looks once more, and closes the cell: an answer that is there counts, a later one finds the cell closed. The
+    /// timer, if one is set, comes out to be removed.
+    pub(crate) fn close(&self) -> (Option<T>, Option<TimerId>) {
+        let mut inside = self.0.lock();
+        let last = std::mem::replace(&mut inside.state, State::Abandoned);
+        let timer = inside.timer.take();
+        let caller = inside.release();
+        drop(inside);
+        drop(caller);
+        match last {
+            State::Answered(value) => (Some(value), timer),
+            _ => (None, timer),
+        }
+    }
+
+    fn answer(&self, value: T) -> Result<(), T> {
+        let mut inside = self.0.lock();
+        let State::Waiting(waker) = &mut inside.state else {
+            drop(inside);
+            return Err(value);
+        };
+        let waker = waker.take();
+        inside.state = State::Answered(value);
+        let caller = inside.release();
+        drop(inside);
+        drop(caller);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Goes from waiting (or from dropped, whose asker may wait for the end) to `last`.
+    fn conclude(&self, last: State<T>) {
+        let mut inside = self.0.lock();
+        let (State::Waiting(waker) | State::Dropped(waker)) = &mut inside.state else {
+            drop(inside);
+            return drop(last);
+        };
+        let waker = waker.take();
+        inside.state = last;
+        let caller = inside.release();
+        drop(inside);
+        drop(caller);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Stores `waker` unless it would wake the same; what was there comes out, to be dropped after unlocking.
+#[must_use]
+fn remember(known: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    match known {
+        Some(same) if same.will_wake(waker) => None,
+        _ => known.replace(waker.clone()),
+    }
+}
+
+/// One who waits for a process to answer or to end.
+pub(crate) trait Pending: Send + Sync {
+    /// The process is gone: its state dropped, its name free.
+    fn ended(&self, reason: &ExitReason);
+
+    /// The time is over.
+    fn time_out(&self);
+
+    /// The right to answer was dropped.
+    fn lose(&self);
+
+    /// Whether somebody still waits.
+    fn is_awaited(&self) -> bool;
+
+    /// Notes the timer that was armed for it; false if nobody waits any more, so that it is to be removed.
+    fn set_timer(&self, timer: TimerId) -> bool;
+}
+
+impl<T: Send> Pending for ReplyCell<T> {
+    fn ended(&self, reason: &ExitReason) {
+        self.conclude(State::Ended(reason.clone()));
+    }
+
+    fn time_out(&self) {
+        self.conclude(State::TimedOut);
+    }
+
+    fn lose(&self) {
+        let mut inside = self.0.lock();
+        let State::Waiting(waker) = &mut inside.state else { return };
+        let waker = waker.take();
+        // The asker may have to wait on for the end, so the waker stays.
+        inside.state = State::Dropped(waker.clone());
+        drop(inside);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        matches!(self.0.lock().state, State::Waiting(_) | State::Dropped(_))
+    }
+
+    fn set_timer(&self, timer: TimerId) -> bool {
+        let mut inside = self.0.lock();
+        let awaited = matches!(inside.state, State::Waiting(_) | State::Dropped(_));
+        if awaited {
+            inside.timer = Some(timer);
+        }
+        awaited
+    }
+}
+
+/// The right to answer one call, once.
+///
+/// It may be kept and answered later, or handed to any other process or thread. Dropping it without an answer ends the
+/// call with [`CallErrorKind::NoReply`](crate::CallErrorKind::NoReply) at once, or with the callee's exit reason if it
+/// was dropped because the callee died.
+pub struct ReplyTo<T: Send + 'static> {
+    cell: Option<Arc<ReplyCell<T>>>,
+}
+
+impl<T: Send + 'static> ReplyTo<T> {
+    pub(crate) fn new(cell: Arc<ReplyCell<T>>) -> Self {
+        Self { cell: Some(cell) }
+    }
+
+    /// Answers the call; the caller goes on with `value`.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the caller has stopped waiting: its call timed out or was dropped, the caller died, or
+    /// the callee was declared dead meanwhile.
+    pub fn send(mut self, value: T) -> Result<(), T> {
+        match self.cell.take() {
+            Some(cell) => cell.answer(value),
+            None => Err(value),
+        }
+    }
+
+    /// Whether the caller still waits. It may stop at any moment: this only saves work that is in vain already.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.cell.as_ref().is_some_and(|cell| matches!(cell.0.lock().state, State::Waiting(_)))
+    }
+}
+
+impl<T: Send + 'static> Drop for ReplyTo<T> {
+    fn drop(&mut self) {
+        let Some(cell) = self.cell.take() else { return };
+        // Within a poll it is not known yet whether the process drops it or ends: what a body holds is dropped before
+        // its outcome is seen.
+        if budget::is_counting() && LOST.try_with(|lost| lost.borrow_mut().push(cell.clone())).is_ok() {
+            return ANY_LOST.set(true);
+        }
+        cell.lose();
+    }
+}
+
+thread_local! {
+    static LOST: RefCell<Vec<Arc<dyn Pending>>> = const { RefCell::new(Vec::new()) };
+    static ANY_LOST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Tells those whose answers were dropped in the poll that has ended. If that was the process's last, its fate is fixed.
+#[inline]
+pub(crate) fn tell_lost() {
+    if ANY_LOST.replace(false) {
+        LOST.take().into_iter().for_each(|cell| caught(|| cell.lose()));
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for ReplyTo<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReplyTo")
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn look(cell: &ReplyCell<u32>, dying: bool) -> Answer<u32> {
+        cell.poll(Waker::noop(), || dying).0
+    }
+
+    #[test]
+    fn an_answer_is_found_once() {
+        let cell = ReplyCell::new(None);
+        assert!(matches!(look(&cell, false), Answer::NotYet));
+        assert_eq!(ReplyTo::new(Arc::clone(&cell)).send(5), Ok(()));
+        cell.ended(&ExitReason::Killed);
+        assert!(matches!(look(&cell, false), Answer::Answered(5)));
+    }
+
+    #[test]
+    fn a_dropped_answer_waits_for_the_end_of_a_dying_callee_only() {
+        let cell = ReplyCell::<u32>::new(None);
+        drop(ReplyTo::new(Arc::clone(&cell)));
+        assert!(matches!(look(&cell, true), Answer::NotYet));
+        cell.ended(&ExitReason::Killed);
+        assert!(matches!(look(&cell, true), Answer::Ended(ExitReason::Killed)));
+        let other = ReplyCell::<u32>::new(None);
+        drop(ReplyTo::new(Arc::clone(&other)));
+        assert!(matches!(look(&other, false), Answer::Dropped));
+    }
+
+    #[test]
+    fn a_late_answer_goes_back() {
+        let cell = ReplyCell::new(None);
+        let reply_to = ReplyTo::new(Arc::clone(&cell));
+        assert!(reply_to.is_awaited());
+        assert_eq!(cell.close(), (None, None));
+        assert!(!reply_to.is_awaited());
+        assert_eq!(reply_to.send(5), Err(5));
+    }
+
+    #[test]
+    fn a_time_out_beats_what_comes_later_and_nothing_before() {
+        let cell = ReplyCell::new(None);
+        let reply_to = ReplyTo::new(Arc::clone(&cell));
+        cell.time_out();
+        assert_eq!(reply_to.send(5), Err(5));
+        assert!(matches!(look(&cell, false), Answer::TimedOut));
+        let answered = ReplyCell::new(None);
+        assert_eq!(ReplyTo::new(Arc::clone(&answered)).send(6), Ok(()));
+        answered.time_out();
+        assert!(matches!(look(&answered, false), Answer::Answered(6)));
+    }
+
+    #[test]
+    fn the_last_look_at_time_out_finds_an_answer() {
+        let cell = ReplyCell::new(None);
+        assert_eq!(ReplyTo::new(Arc::clone(&cell)).send(5), Ok(()));
+        assert_eq!(cell.close(), (Some(5), None));
+    }
+}

@@ -1,0 +1,229 @@
+//! Shared: into a mailbox: pushing, what a full one does, and senders that wait for room.
+//!
+//! A sender that waits leaves its message with the mailbox, in a queue of its own, and finds out by its ticket: while the
+//! ticket is there it waits, and when it is not there any more its message was let in. The receiver lets messages in,
+//! oldest first, whenever it takes the lock and at the end of a poll in which it took messages without the lock
+//! (`unsettled`), so that it never waits for a process whose message it has room for.
+use crate::mailbox::Overflow;
+use crate::process::control::{Control, Head, Inner, InnerGuard};
+use crate::process::reply::Pending;
+use crate::sync::atomic::Ordering;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// Why a mailbox did not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Full,
+    Dead,
+}
+
+pub(crate) struct Senders<M> {
+    next_ticket: u64,
+    queue: VecDeque<Waiting<M>>,
+}
+
+struct Waiting<M> {
+    ticket: u64,
+    message: M,
+    waker: Option<Waker>,
+}
+
+/// How a waiting sender stands.
+pub(crate) enum Turn<M> {
+    LetIn,
+    Refused(M),
+    NotYet,
+}
+
+impl<M> Senders<M> {
+    /// The wakers of all that wait, who will find the process dead.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        self.queue.iter_mut().filter_map(|waiting| waiting.waker.take()).collect()
+    }
+}
+
+impl<M> Inner<M> {
+    /// Whether no sender waits for room: whoever does goes first.
+    #[inline]
+    pub(crate) fn nobody_waits(&self) -> bool {
+        self.senders.as_ref().is_none_or(|senders| senders.queue.is_empty())
+    }
+
+    #[inline]
+    fn room(&self, head: &Head) -> bool {
+        self.core.pushed.wrapping_sub(head.taken.load(Ordering::Acquire)) < self.core.bound
+    }
+
+    /// Moves messages of waiting senders into the mailbox while there is room; the wakers of those let in.
+    #[must_use]
+    pub(crate) fn admit(&mut self, head: &Head) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while self.core.fate.is_none() && self.room(head) {
+            let Some(waiting) = self.senders.as_mut().and_then(|senders| senders.queue.pop_front()) else { break };
+            self.messages.push_back(waiting.message);
+            self.core.pushed = self.core.pushed.wrapping_add(1);
+            head.count_arrival();
+            wakers.extend(waiting.waker);
+        }
+        if !wakers.is_empty() {
+            wakers.extend(self.core.stop_waiting());
+        }
+        wakers
+    }
+}
+
+impl<M: Send + 'static> Control<M> {
+    /// Puts a message into the mailbox and, in the same critical section, notes who waits for its answer.
+    #[inline]
+    pub(crate) fn push(&self, message: M, pending: Option<Arc<dyn Pending>>) -> Result<(), (Refusal, M)> {
+        self.push_locked(self.inner.lock(), message, pending)
+    }
+
+    /// As [`Control::push`], for one who had something to look at under the lock first.
+    #[inline]
+    pub(crate) fn push_locked(
+        &self,
+        mut inner: InnerGuard<'_, M>,
+        message: M,
+        pending: Option<Arc<dyn Pending>>,
+    ) -> Result<(), (Refusal, M)> {
+        if !inner.nobody_waits() {
+            let wakers = inner.admit(&self.head);
+            if !wakers.is_empty() {
+                // They are woken first; what has changed by then is looked at anew.
+                drop(inner);
+                wakers.into_iter().for_each(Waker::wake);
+                return self.push(message, pending);
+            }
+            if inner.core.fate.is_none() && !inner.nobody_waits() {
+                drop(inner);
+                return Err((Refusal::Full, message));
+            }
+        }
+        if inner.core.fate.is_some() {
+            drop(inner);
+            return Err((Refusal::Dead, message));
+        }
+        if !inner.room(&self.head) {
+            return overflow(&self.head, inner, message, pending);
+        }
+        inner.messages.push_back(message);
+        inner.core.pushed = inner.core.pushed.wrapping_add(1);
+        self.head.count_arrival();
+        let swept = pending.map(|pending| inner.core.add_pending(pending));
+        let waker = inner.core.stop_waiting();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        drop(swept);
+        Ok(())
+    }
+
+    /// Puts a message into the mailbox, or into the queue of those that wait for room: then its ticket.
+    pub(crate) fn push_or_wait(&self, message: M, waker: &Waker) -> Result<Option<u64>, M> {
+        let message = match self.push(message, None) {
+            Ok(()) => return Ok(None),
+            Err((Refusal::Dead, message)) => return Err(message),
+            Err((Refusal::Full, message)) => message,
+        };
+        let mut inner = self.inner.lock();
+        if inner.core.fate.is_some() {
+            drop(inner);
+            return Err(message);
+        }
+        let senders = inner.senders.get_or_insert_with(|| Box::new(Senders { next_ticket: 0, queue: VecDeque::new() }));
+        let ticket = senders.next_ticket;
+        senders.next_ticket += 1;
+        senders.queue.push_back(Waiting { ticket, message, waker: Some(waker.clone()) });
+        // Room may have come between the push and here; and the receiver looks at the queue under this lock only.
+        let wakers = inner.admit(&self.head);
+        let still_waits = inner.senders.as_ref().is_some_and(|senders| senders.find(ticket).is_some());
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(still_waits.then_some(ticket))
+    }
+
+    /// Asks how the ticket stands, and whom to wake when that changes.
+    pub(crate) fn poll_ticket(&self, ticket: u64, waker: &Waker) -> Turn<M> {
+        let mut inner = self.inner.lock();
+        let dead = inner.core.fate.is_some();
+        let Some(senders) = inner.senders.as_mut() else { return Turn::LetIn };
+        if dead {
+            let removed = senders.remove(ticket);
+            drop(inner);
+            return removed.map_or(Turn::LetIn, |waiting| Turn::Refused(waiting.message));
+        }
+        let Some(at) = senders.find(ticket) else { return Turn::LetIn };
+        let old = senders.queue[at].waker.replace(waker.clone());
+        drop(inner);
+        drop(old);
+        Turn::NotYet
+    }
+
+    /// Gives up waiting; the message comes back unless it was let in.
+    pub(crate) fn withdraw(&self, ticket: u64) -> Option<M> {
+        let mut inner = self.inner.lock();
+        let removed = inner.senders.as_mut().and_then(|senders| senders.remove(ticket));
+        drop(inner);
+        removed.map(|waiting| waiting.message)
+    }
+}
+
+/// What a full mailbox does with one more message.
+#[cold]
+fn overflow<M>(
+    head: &Head,
+    mut inner: InnerGuard<'_, M>,
+    message: M,
+    pending: Option<Arc<dyn Pending>>,
+) -> Result<(), (Refusal, M)> {
+    let dropped = match inner.core.overflow {
+        Overflow::Refuse => {
+            drop(inner);
+            return Err((Refusal::Full, message));
+        }
+        Overflow::DropNewest => {
+            inner.core.extra().dropped += 1;
+            Some(message)
+        }
+        Overflow::DropOldest => {
+            let held = inner.core.held(head);
+            let mut oldest = None;
+            if held >= inner.core.bound as usize {
+                let set_aside = held.saturating_sub(inner.messages.len());
+                oldest = if set_aside == 0 { inner.messages.pop_front() } else { None };
+                let extra = inner.core.extra();
+                extra.dropped += 1;
+                // The oldest may be with the receiver, which drops it when it next looks.
+                *(if set_aside == 0 { &mut extra.skipped } else { &mut extra.overdue }) += 1;
+            }
+            inner.messages.push_back(message);
+            inner.core.pushed = inner.core.pushed.wrapping_add(1);
+            head.count_arrival();
+            oldest
+        }
+    };
+    let swept = pending.map(|pending| inner.core.add_pending(pending));
+    let waker = inner.core.stop_waiting();
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    drop((dropped, swept));
+    Ok(())
+}
+
+impl<M> Senders<M> {
+    /// Tickets stand in order, since the queue is one of arrival.
+    fn find(&self, ticket: u64) -> Option<usize> {
+        self.queue.binary_search_by_key(&ticket, |waiting| waiting.ticket).ok()
+    }
+
+    fn remove(&mut self, ticket: u64) -> Option<Waiting<M>> {
+        let at = self.find(ticket)?;
+        self.queue.remove(at)
+    }
+}

@@ -1,0 +1,206 @@
+//! Shared: the scheduler's common parts: where runnable processes wait, and how a wake finds its way there.
+//!
+//! A wake on a worker of the same runtime goes to that worker's LIFO slot, or to the end of its queue if the process was
+//! woken while it ran (it yields); a spawn goes to its queue of newborns, which is a queue of its own since others steal
+//! from it later. A wake from any other thread goes to the injector. System processes go to a queue of their own, at
+//! which workers look first.
+pub(crate) mod fresh;
+pub(crate) mod idle;
+pub(crate) mod parker;
+pub(crate) mod slot;
+pub(crate) mod watch;
+pub(crate) mod worker;
+
+use crate::pid::Pid;
+use crate::process::reply::Pending;
+use crate::shared::Shared;
+use crate::timer::{Entry, TimerId};
+use async_task::{Runnable, ScheduleInfo};
+use crossbeam_deque::{Injector, Stealer};
+use crossbeam_utils::CachePadded;
+use fresh::Fresh;
+use idle::Idle;
+use parker::Parker;
+use slot::Slot;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use worker::Local;
+
+/// A process that is to be polled.
+pub(crate) type Task = Runnable<Metadata>;
+
+/// What the scheduler knows of a process: it stands in the task cell, so that the function that schedules it needs no
+/// state of its own. (With state, each wake would count references twice more.)
+pub(crate) struct Metadata {
+    pub(crate) home: Arc<Home>,
+    pub(crate) pid: Pid,
+    pub(crate) system: bool,
+}
+
+/// A runtime as one worker (or the threads outside) holds on to it. There is one per worker, so that the counts of its
+/// owners are no point of contention.
+pub(crate) struct Home {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) index: usize,
+}
+
+impl Home {
+    /// Arms a timer in this home's wheel. [`Home::announce_timer`] is due afterwards, outside all locks.
+    pub(crate) fn insert_timer(&self, deadline: u64, entry: Entry) -> TimerId {
+        self.shared.timers.insert(self.index, deadline, entry)
+    }
+
+    /// Wakes whoever sleeps beyond the deadline.
+    pub(crate) fn announce_timer(&self, deadline: u64) {
+        let scheduler = &self.shared.scheduler;
+        if let Some(worker) = scheduler.idle.worker_for_timer(deadline) {
+            scheduler.remotes[worker].parker.unpark();
+        }
+    }
+
+    pub(crate) fn arm(&self, deadline: u64, entry: Entry) -> TimerId {
+        let id = self.insert_timer(deadline, entry);
+        self.announce_timer(deadline);
+        id
+    }
+
+    /// Arms the time-out of one who waits, unless nobody does any more.
+    pub(crate) fn arm_time_out(&self, pending: &Arc<dyn Pending>, deadline: u64) {
+        let id = self.insert_timer(deadline, Entry::TimeOut(Arc::clone(pending)));
+        if !pending.set_timer(id) {
+            let entry = self.shared.timers.remove(id);
+            return drop(entry);
+        }
+        self.announce_timer(deadline);
+        if self.shared.lifecycle.is_closed() {
+            // Nobody may have seen it any more.
+            pending.time_out();
+        }
+    }
+
+    /// A home of a runtime without workers, for tests of single parts.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Arc<Self> {
+        Arc::new(Self { shared: Shared::detached(), index: 0 })
+    }
+}
+
+/// One worker as others see it.
+pub(crate) struct Remote {
+    /// Processes that were woken, or that yielded.
+    pub(crate) woken: Stealer<Task>,
+    /// Processes that were just spawned.
+    pub(crate) newborn: Stealer<Task>,
+    pub(crate) slot: CachePadded<Slot<Task>>,
+    pub(crate) parker: Parker,
+    pub(crate) counters: CachePadded<Counters>,
+    /// Time-outs that have no timer yet.
+    pub(crate) fresh: CachePadded<Fresh>,
+    /// When it last ticked.
+    pub(crate) ticked: AtomicU64,
+    /// The process that is polled, as a word, or 0.
+    pub(crate) polled: AtomicU64,
+}
+
+/// Written by the worker alone; read by anyone.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) polls: AtomicU64,
+    pub(crate) steals: AtomicU64,
+    pub(crate) parks: AtomicU64,
+    pub(crate) timers: AtomicU64,
+    pub(crate) reductions: AtomicU64,
+}
+
+impl Counters {
+    /// Adds without an atomic addition, since there is one writer.
+    pub(crate) fn add(counter: &AtomicU64, more: u64) {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+}
+
+pub(crate) struct Scheduler {
+    pub(crate) injector: Injector<Task>,
+    pub(crate) system: Injector<Task>,
+    pub(crate) remotes: Box<[Arc<Remote>]>,
+    pub(crate) idle: Idle,
+}
+
+impl Scheduler {
+    pub(crate) fn new(remotes: Box<[Arc<Remote>]>) -> Self {
+        let idle = Idle::new(remotes.len());
+        Self { injector: Injector::new(), system: Injector::new(), remotes, idle }
+    }
+
+    /// Makes one more worker look for work, if one is parked and none looks already.
+    pub(crate) fn notify(&self) {
+        // Pairs with the fence between a worker's announcement that it parks and its last look at the queues.
+        fence(Ordering::SeqCst);
+        if let Some(worker) = self.idle.worker_to_wake() {
+            self.remotes[worker].parker.unpark();
+        }
+    }
+
+    fn inject(&self, task: Task) {
+        if task.metadata().system {
+            self.system.push(task);
+        } else {
+            self.injector.push(task);
+        }
+        self.notify();
+    }
+
+    /// Whether a worker polls this process at the moment.
+    pub(crate) fn is_polled(&self, pid: Pid) -> bool {
+        self.remotes.iter().any(|remote| remote.polled.load(Ordering::Relaxed) == pid.word())
+    }
+
+    /// Whether any queue that others may take from has something.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.system.is_empty()
+            || !self.injector.is_empty()
+            || self.remotes.iter().any(|remote| !remote.woken.is_empty() || !remote.newborn.is_empty())
+    }
+}
+
+/// Where the task cell sends a process that was woken.
+pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
+    let unplaced = Local::with(|local| match local {
+        Some(local) if local.runs(task.metadata().pid) && !task.metadata().system => {
+            local.schedule(task, info.woken_while_running);
+            None
+        }
+        _ => Some(task),
+    });
+    if let Some(task) = unplaced {
+        inject(task);
+    }
+}
+
+/// Where a process that was just spawned goes.
+pub(crate) fn schedule_spawned(task: Task) {
+    let unplaced = Local::with(|local| match local {
+        Some(local) if local.runs(task.metadata().pid) && !task.metadata().system => {
+            local.enqueue_newborn(task);
+            None
+        }
+        _ => Some(task),
+    });
+    if let Some(task) = unplaced {
+        inject(task);
+    }
+}
+
+#[cold]
+fn inject(task: Task) {
+    let home = Arc::clone(&task.metadata().home);
+    if home.shared.lifecycle.is_closed() {
+        // No worker will come. Dropping the task ends its process, whose watchers are told here and now.
+        drop(task);
+    } else {
+        home.shared.scheduler.inject(task);
+        if home.shared.lifecycle.is_closed() {
+            home.shared.discard_queued();
+        }
+    }
+}

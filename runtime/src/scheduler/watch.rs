@@ -1,0 +1,73 @@
+//! Driver: how a worker without work watches the others, and when it takes from them what it had better leave them.
+//!
+//! Woken processes are stolen at sight. Newborns are left to their worker for a while, in whose cache they are: most run
+//! for less time than moving them takes, and their memory would be freed on the wrong core. They are taken when they have
+//! stood there for longer, or when their worker is stuck in one poll. So is what is in the LIFO slot of a stuck worker.
+use crate::clock::nanos;
+use crate::limits::{PATIENCE, STUCK};
+use crate::scheduler::worker::taken;
+use crate::scheduler::{Remote, Task};
+use crossbeam_deque::Worker as Queue;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub(crate) struct Watch<'a> {
+    victims: SmallVec<[Victim<'a>; 8]>,
+}
+
+struct Victim<'a> {
+    remote: &'a Remote,
+    polls: u64,
+    /// Since when its poll counter has stood still.
+    still_since: u64,
+    /// Since when it has had newborns, at every look.
+    newborns_since: Option<u64>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(me: usize, remotes: &'a [Arc<Remote>], now: u64) -> Self {
+        let others = (1..remotes.len()).map(|distance| &*remotes[(me + distance) % remotes.len()]);
+        let victims = others.map(|remote| Victim {
+            remote,
+            polls: remote.counters.polls.load(Ordering::Relaxed),
+            still_since: now,
+            newborns_since: None,
+        });
+        Self { victims: victims.collect() }
+    }
+
+    /// Looks at all once more, and takes what has waited long enough.
+    pub(crate) fn steal(&mut self, now: u64, into: &Queue<Task>) -> Option<Task> {
+        self.victims.iter_mut().find_map(|victim| victim.steal(now, into))
+    }
+
+    /// Whether somebody has newborns that may have to be taken.
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.victims.iter().any(|victim| victim.newborns_since.is_some())
+    }
+}
+
+impl Victim<'_> {
+    fn steal(&mut self, now: u64, into: &Queue<Task>) -> Option<Task> {
+        let polls = self.remote.counters.polls.load(Ordering::Relaxed);
+        if polls != self.polls {
+            self.polls = polls;
+            self.still_since = now;
+        }
+        let stuck = now.saturating_sub(self.still_since) > nanos(STUCK);
+        if self.remote.newborn.is_empty() {
+            self.newborns_since = None;
+        } else {
+            let since = *self.newborns_since.get_or_insert(now);
+            if stuck || now.saturating_sub(since) > nanos(PATIENCE) {
+                self.newborns_since = None;
+                let task = taken(|| self.remote.newborn.steal_batch_and_pop(into));
+                if task.is_some() {
+                    return task;
+                }
+            }
+        }
+        if stuck { self.remote.slot.take() } else { None }
+    }
+}

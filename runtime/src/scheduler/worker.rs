@@ -1,0 +1,427 @@
+//! Driver: a worker: takes the next process, polls it, looks at the clock now and then, and sleeps when there is nothing.
+use crate::clock::nanos;
+use crate::limits::{FRESH_STALE, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
+use crate::pid::Pid;
+use crate::process::ending::{caught, drop_caught, wake_caught};
+use crate::process::reply::Pending;
+use crate::scheduler::idle::Idle;
+use crate::scheduler::watch::Watch;
+use crate::scheduler::{Counters, Home, Remote, Task};
+use crate::timer::Entry;
+use crossbeam_deque::{Steal, Worker as Queue};
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+thread_local! {
+    /// Set once, for the life of a worker's thread.
+    static LOCAL: OnceCell<Local> = const { OnceCell::new() };
+}
+
+/// What a worker has to do, as its owner holds it.
+pub(crate) struct Queues {
+    pub(crate) woken: Queue<Task>,
+    pub(crate) newborn: Queue<Task>,
+}
+
+impl Queues {
+    pub(crate) fn new() -> Self {
+        Self { woken: Queue::new_fifo(), newborn: Queue::new_fifo() }
+    }
+}
+
+/// A worker's own side, which only its thread sees.
+pub(crate) struct Local {
+    home: Arc<Home>,
+    remote: Arc<Remote>,
+    queues: Queues,
+    /// Whose turn it is, and how many of them are left in this round.
+    newborns_turn: Cell<bool>,
+    quota: Cell<usize>,
+    /// The process that is being polled.
+    current: Cell<Option<Pid>>,
+    /// Something was put into the slot since it was last emptied.
+    slot_used: Cell<bool>,
+    slot_runs: Cell<u32>,
+    searching: Cell<bool>,
+    polls_to_tick: Cell<u32>,
+    tick_polls: Cell<u32>,
+    ticked_at: Cell<u64>,
+    /// The shard of the process table for the next spawn.
+    shard: Cell<usize>,
+    due: Cell<Vec<Entry>>,
+    /// It was the timekeeper when it last slept.
+    kept_time: Cell<bool>,
+}
+
+impl Local {
+    /// Runs `act` with this thread's worker, if it is one.
+    #[inline]
+    pub(crate) fn with<R>(act: impl FnOnce(Option<&Local>) -> R) -> R {
+        // The cell is gone only while the thread ends, when it is no worker any more.
+        let mut act = Some(act);
+        let done = LOCAL.try_with(|local| act.take().map(|act| act(local.get())));
+        match (done, act) {
+            (Ok(Some(result)), _) => result,
+            (_, Some(act)) => act(None),
+            _ => unreachable!("it has been called or is still there"),
+        }
+    }
+
+    /// Whether this worker is of the process's runtime.
+    #[inline]
+    pub(crate) fn runs(&self, pid: Pid) -> bool {
+        self.home.shared.tag == pid.runtime()
+    }
+
+    /// The process that this thread polls at the moment.
+    pub(crate) fn current() -> Option<Pid> {
+        Self::with(|local| local.and_then(|local| local.current.get()))
+    }
+
+    /// The home through which this thread spawns into the runtime of `home`, and the shard for its next process.
+    #[inline]
+    pub(crate) fn spawning_home(home: &Arc<Home>) -> (Arc<Home>, usize) {
+        Self::with(|local| match local {
+            Some(local) if Arc::ptr_eq(&local.home.shared, &home.shared) => {
+                let shard = local.shard.get();
+                local.shard.set(shard.wrapping_add(1));
+                (Arc::clone(&local.home), shard)
+            }
+            _ => (Arc::clone(home), home.index),
+        })
+    }
+
+    /// Takes in a process that was woken.
+    #[inline]
+    pub(crate) fn schedule(&self, task: Task, yielded: bool) {
+        if yielded {
+            let Queues { woken, newborn } = &self.queues;
+            let others = self.slot_used.get() || !woken.is_empty() || !newborn.is_empty();
+            woken.push(task);
+            if others {
+                self.home.shared.scheduler.notify();
+            }
+            return;
+        }
+        self.slot_used.set(true);
+        if let Some(displaced) = self.remote.slot.put(task) {
+            self.enqueue(displaced);
+        }
+    }
+
+    fn enqueue(&self, task: Task) {
+        self.queues.woken.push(task);
+        self.home.shared.scheduler.notify();
+    }
+
+    /// Takes in a process that was just spawned.
+    #[inline]
+    pub(crate) fn enqueue_newborn(&self, task: Task) {
+        self.queues.newborn.push(task);
+        self.home.shared.scheduler.notify();
+    }
+
+    /// Sees to it that somebody's wait ends after `timeout`. On a worker, the clock is not looked at for that now: at the
+    /// next tick of any worker, those that are still awaited get a timer, from then on, so that none is early.
+    pub(crate) fn time_out_later(home: &Arc<Home>, pending: Arc<dyn Pending>, timeout: Duration) {
+        let timeout = nanos(timeout);
+        let mut pending = Some(pending);
+        Self::with(|local| {
+            let Some(local) = local.filter(|local| Arc::ptr_eq(&local.home.shared, &home.shared)) else { return };
+            if let Some(pending) = pending.take()
+                && local.remote.fresh.collect(pending, timeout)
+            {
+                local.polls_to_tick.set(0);
+            }
+        });
+        if let Some(pending) = pending {
+            home.arm_time_out(&pending, home.shared.clock.now().saturating_add(timeout));
+        }
+    }
+
+    /// Arms the time-outs that this worker has collected and that have come of age (or `all`), and those of workers that do
+    /// not come to it; but for those that nobody waits for any more.
+    fn arm_time_outs(&self, all: bool) {
+        let shared = &self.home.shared;
+        for remote in &shared.scheduler.remotes {
+            let taken = if Arc::ptr_eq(remote, &self.remote) {
+                remote.fresh.tick(&shared.clock, all)
+            } else {
+                remote.fresh.take_over(remote.ticked.load(Ordering::Relaxed), &shared.clock)
+            };
+            for (from, mut waits) in taken {
+                for (pending, timeout) in waits.drain(..) {
+                    if pending.is_awaited() {
+                        caught(|| self.home.arm_time_out(&pending, from.saturating_add(timeout)));
+                    }
+                }
+                remote.fresh.recycle(waits);
+            }
+        }
+    }
+
+    fn take_slot(&self) -> Option<Task> {
+        if !self.slot_used.replace(false) {
+            return None;
+        }
+        self.remote.slot.take()
+    }
+
+    fn next(&self) -> Option<Task> {
+        let scheduler = &self.home.shared.scheduler;
+        if !scheduler.system.is_empty()
+            && let Some(task) = taken(|| scheduler.system.steal())
+        {
+            return Some(task);
+        }
+        if self.slot_runs.get() < SLOT_RUNS
+            && let Some(task) = self.take_slot()
+        {
+            self.slot_runs.set(self.slot_runs.get() + 1);
+            return Some(task);
+        }
+        self.slot_runs.set(0);
+        self.take_queued().or_else(|| self.take_slot()).or_else(|| self.take_injected())
+    }
+
+    /// Takes from the two queues in rounds: as many of one as it held when its turn came, then of the other. So nobody waits
+    /// for more than what was queued before, as in one queue; and who spawns and yields does not run before its children.
+    fn take_queued(&self) -> Option<Task> {
+        let Queues { woken, newborn } = &self.queues;
+        for _ in 0..2 {
+            if self.quota.get() == 0 {
+                let newborns = !self.newborns_turn.get();
+                self.newborns_turn.set(newborns);
+                self.quota.set(if newborns { newborn.len() } else { woken.len() });
+            }
+            if self.quota.get() > 0 {
+                let task = if self.newborns_turn.get() { newborn.pop() } else { woken.pop() };
+                // Others may have taken the rest of the round.
+                self.quota.set(if task.is_some() { self.quota.get() - 1 } else { 0 });
+                if task.is_some() {
+                    return task;
+                }
+            }
+        }
+        woken.pop().or_else(|| newborn.pop())
+    }
+
+    fn take_injected(&self) -> Option<Task> {
+        let injector = &self.home.shared.scheduler.injector;
+        if injector.is_empty() { None } else { taken(|| injector.steal_batch_and_pop(&self.queues.woken)) }
+    }
+
+    /// Takes some of what another worker has queued and was woken.
+    fn steal_woken(&self) -> Option<Task> {
+        let remotes = &self.home.shared.scheduler.remotes;
+        let me = self.home.index;
+        let victims = (1..remotes.len()).map(|distance| &remotes[(me + distance) % remotes.len()]);
+        let task = victims
+            .filter(|victim| !victim.woken.is_empty())
+            .find_map(|victim| taken(|| victim.woken.steal_batch_and_pop(&self.queues.woken)));
+        self.count_steal(task)
+    }
+
+    fn count_steal(&self, task: Option<Task>) -> Option<Task> {
+        if task.is_some() {
+            Counters::add(&self.remote.counters.steals, 1);
+        }
+        task
+    }
+
+    /// Looks everywhere for a while.
+    fn search(&self) -> Option<Task> {
+        let shared = &self.home.shared;
+        if !self.searching.get() {
+            if !shared.scheduler.idle.start_search() {
+                return None;
+            }
+            self.searching.set(true);
+        }
+        let began = shared.clock.peek();
+        let mut watch = Watch::new(self.home.index, &shared.scheduler.remotes, began);
+        loop {
+            if let Some(task) = self.next().or_else(|| self.steal_woken()) {
+                return Some(task);
+            }
+            let now = shared.clock.peek();
+            if let Some(task) = watch.steal(now, &self.queues.newborn) {
+                return self.count_steal(Some(task));
+            }
+            if now.saturating_sub(began) > nanos(SEARCH) && !watch.is_hungry() {
+                return None;
+            }
+            (0..8).for_each(|_| std::hint::spin_loop());
+        }
+    }
+
+    /// Has found work: if nobody else searches now and there is more, another is woken for it.
+    fn stop_searching(&self) {
+        if self.searching.replace(false) {
+            let scheduler = &self.home.shared.scheduler;
+            if scheduler.idle.stop_search() && scheduler.has_work() {
+                scheduler.notify();
+            }
+        }
+    }
+
+    fn poll(&self, task: Task) {
+        let pid = task.metadata().pid;
+        self.current.set(Some(pid));
+        self.remote.polled.store(pid.word(), Ordering::Relaxed);
+        // What a process does is caught where it is polled; this is for what nobody thought of: a worker must not end by it.
+        caught(|| {
+            task.run();
+        });
+        self.current.set(None);
+        self.remote.polled.store(0, Ordering::Relaxed);
+        Counters::add(&self.remote.counters.polls, 1);
+        Counters::add(&self.remote.counters.reductions, u64::from(crate::budget::last_used()));
+        let polls = self.polls_to_tick.get().saturating_sub(1);
+        self.polls_to_tick.set(polls);
+        // Polls that have become slow are noticed before the tick that they put off.
+        if polls % PEEK_POLLS == PEEK_POLLS - 1 {
+            let since = self.home.shared.clock.peek().saturating_sub(self.ticked_at.get());
+            if since > nanos(TICK) {
+                self.polls_to_tick.set(0);
+            }
+        }
+    }
+
+    /// Looks at the clock and the timers; takes from the injector, which a busy worker would not look at otherwise.
+    fn tick(&self) {
+        let now = self.home.shared.clock.now();
+        self.remote.ticked.store(now, Ordering::Relaxed);
+        self.arm_time_outs(false);
+        let took = Duration::from_nanos(now.saturating_sub(self.ticked_at.replace(now)));
+        let polls = self.tick_polls.get();
+        self.tick_polls.set(if took > TICK { (polls / 2).max(1) } else { (polls * 2).min(TICK_POLLS) });
+        self.polls_to_tick.set(self.tick_polls.get());
+        if !self.fire_timers(now) {
+            self.polls_to_tick.set(self.tick_polls.get().min(4));
+        }
+        if let Some(task) = self.take_injected() {
+            self.queues.woken.push(task);
+        }
+    }
+
+    /// Fires some of the timers that are due; false if there are more.
+    fn fire_timers(&self, now: u64) -> bool {
+        let timers = &self.home.shared.timers;
+        if timers.earliest() > now {
+            return true;
+        }
+        let mut due = self.due.take();
+        let all = timers.take_due(now, &mut due);
+        Counters::add(&self.remote.counters.timers, due.len() as u64);
+        for entry in due.drain(..) {
+            match entry {
+                Entry::Wake(waker) => wake_caught(waker),
+                Entry::Deliver(timer) => caught(|| timer.fire(&self.home)),
+                Entry::TimeOut(pending) => caught(|| pending.time_out()),
+            }
+        }
+        self.due.set(due);
+        all
+    }
+
+    /// Sleeps until there may be something to do.
+    fn sleep(&self) {
+        let shared = &self.home.shared;
+        let (idle, me) = (&shared.scheduler.idle, self.home.index);
+        self.arm_time_outs(true);
+        let next = shared.timers.earliest();
+        let recheck = shared.clock.now().saturating_add(nanos(FRESH_STALE));
+        let keeps = idle.enter(me, next, recheck);
+        if self.searching.replace(false) {
+            idle.stop_search();
+        }
+        Idle::before_last_look();
+        // With a searcher about, it is that one who looks again.
+        let awake = (shared.scheduler.has_work() && !idle.is_searched())
+            || idle.is_unattended(shared.timers.earliest())
+            || shared.lifecycle.is_closed();
+        if !awake {
+            Counters::add(&self.remote.counters.parks, 1);
+            let time = keeps.map(|until| Duration::from_nanos(until.saturating_sub(shared.clock.now())));
+            self.remote.parker.park(time.unwrap_or(PARK).min(PARK));
+        }
+        if !idle.leave(me) {
+            self.searching.set(true);
+        }
+        self.kept_time.set(keeps.is_some());
+        self.polls_to_tick.set(0);
+    }
+
+    /// The timekeeper has got something else to do: another sleeper keeps the time, lest a long poll hold the timers up.
+    fn hand_over_timekeeping(&self) {
+        if self.kept_time.replace(false) {
+            let next = self.home.shared.timers.earliest();
+            if next < u64::MAX {
+                self.home.announce_timer(next);
+            }
+        }
+    }
+
+    fn run(&self) {
+        let lifecycle = &self.home.shared.lifecycle;
+        loop {
+            if self.polls_to_tick.get() == 0 {
+                self.tick();
+                if lifecycle.is_closed() {
+                    break;
+                }
+            }
+            match self.next().or_else(|| self.steal_woken()).or_else(|| self.search()) {
+                Some(task) => {
+                    self.stop_searching();
+                    self.hand_over_timekeeping();
+                    self.poll(task);
+                }
+                None => self.sleep(),
+            }
+        }
+        // Processes that outlived the shutdown end where they are dropped.
+        while let Some(task) = self.next() {
+            drop_caught(task);
+        }
+    }
+}
+
+pub(crate) fn taken(attempt: impl Fn() -> Steal<Task>) -> Option<Task> {
+    loop {
+        match attempt() {
+            Steal::Success(task) => return Some(task),
+            Steal::Empty => return None,
+            Steal::Retry => std::hint::spin_loop(),
+        }
+    }
+}
+
+/// The body of a worker's thread.
+pub(crate) fn work(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
+    let shard = home.index;
+    let local = Local {
+        home,
+        remote,
+        queues,
+        newborns_turn: Cell::new(false),
+        quota: Cell::new(0),
+        current: Cell::new(None),
+        slot_used: Cell::new(false),
+        slot_runs: Cell::new(0),
+        searching: Cell::new(false),
+        polls_to_tick: Cell::new(TICK_POLLS),
+        tick_polls: Cell::new(TICK_POLLS),
+        ticked_at: Cell::new(0),
+        shard: Cell::new(shard),
+        due: Cell::new(Vec::new()),
+        kept_time: Cell::new(false),
+    };
+    LOCAL.with(|cell| {
+        let local = cell.get_or_init(|| local);
+        local.run();
+    });
+}

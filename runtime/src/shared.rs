@@ -1,0 +1,104 @@
+//! Shared: what the workers of a runtime share: each part has its own protocol, in its own file.
+use crate::clock::Clock;
+use crate::lifecycle::Lifecycle;
+use crate::pg::Groups;
+use crate::process::table::Table;
+use crate::registry::Registry;
+use crate::report::Reports;
+use crate::scheduler::parker::Parker;
+use crate::scheduler::slot::Slot;
+use crate::scheduler::worker::Queues;
+use crate::scheduler::{Remote, Scheduler, Task};
+use crate::timer::Timers;
+use crossbeam_utils::CachePadded;
+use once_cell::sync::OnceCell;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// The parts of a runtime that its workers share.
+pub(crate) struct Shared {
+    pub(crate) tag: u32,
+    pub(crate) name: Arc<str>,
+    pub(crate) clock: Clock,
+    pub(crate) table: Table,
+    pub(crate) registry: Registry,
+    groups: OnceCell<Groups>,
+    pub(crate) timers: Timers,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) reports: Reports,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) processes: usize,
+    pub(crate) names: usize,
+}
+
+impl Shared {
+    pub(crate) fn new(name: Arc<str>, remotes: Box<[Arc<Remote>]>, limits: Limits) -> Self {
+        let workers = remotes.len();
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let tag = RandomState::new().hash_one(workers) as u32;
+        Self {
+            tag,
+            name,
+            clock: Clock::new(),
+            // More shards than workers, so that spawners and reapers seldom meet.
+            table: Table::new((workers + 1).next_power_of_two() * 8, limits.processes, tag),
+            registry: Registry::new(limits.names),
+            groups: OnceCell::new(),
+            timers: Timers::new(workers + 1),
+            scheduler: Scheduler::new(remotes),
+            reports: Reports::default(),
+            lifecycle: Lifecycle::default(),
+            limits,
+        }
+    }
+
+    /// Made when the first group is.
+    pub(crate) fn groups(&self) -> &Groups {
+        self.groups.get_or_init(Groups::default)
+    }
+
+    /// Drops what was queued after the workers had gone. Each drop ends a process, which may queue others.
+    pub(crate) fn discard_queued(&self) {
+        for queue in [&self.scheduler.system, &self.scheduler.injector] {
+            loop {
+                match queue.steal() {
+                    crossbeam_deque::Steal::Success(task) => crate::process::ending::drop_caught::<Task>(task),
+                    crossbeam_deque::Steal::Empty => break,
+                    crossbeam_deque::Steal::Retry => {}
+                }
+            }
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.scheduler.remotes.iter().for_each(|remote| remote.parker.unpark());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn detached() -> Arc<Self> {
+        let limits = Limits { processes: 1000, names: 1000 };
+        let remote = Remote::new(&Queues::new());
+        Arc::new(Self::new("detached".into(), Box::new([Arc::new(remote)]), limits))
+    }
+}
+
+impl Remote {
+    pub(crate) fn new(queues: &Queues) -> Self {
+        Self {
+            woken: queues.woken.stealer(),
+            newborn: queues.newborn.stealer(),
+            slot: CachePadded::new(Slot::new()),
+            parker: Parker::new(),
+            counters: CachePadded::default(),
+            fresh: CachePadded::default(),
+            ticked: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Shared: the locks and atomics of our own protocols; under `--cfg loom` they are loom's, so that it can explore them.
+//!
+//! Files whose protocol we wrote ourselves take their locks and atomics from here. What a library's protocol guards
+//! (deques, parkers, the task cell) is not seen by loom and stands outside the models.
+
+#[cfg(not(loom))]
+mod real {
+    pub(crate) use crossbeam_utils::atomic::AtomicCell;
+    pub(crate) use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+    pub(crate) use std::sync::atomic;
+
+    /// Narrows a guard to one part of what it guards, which erases the type of the rest. (`peek` is for loom's sake.)
+    pub(crate) fn narrow<'a, T, U>(
+        guard: MutexGuard<'a, T>,
+        part: fn(&mut T) -> &mut U,
+        _peek: fn(&T) -> &U,
+    ) -> MappedMutexGuard<'a, U> {
+        MutexGuard::map(guard, part)
+    }
+}
+
+#[cfg(loom)]
+mod modelled {
+    pub(crate) use loom::sync::atomic;
+    use std::ops::{Deref, DerefMut};
+
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct MutexGuard<'a, T>(loom::sync::MutexGuard<'a, T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(self.0.lock().expect("no model panics under a lock"))
+        }
+
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().expect("no model panics under a lock")
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok().map(MutexGuard)
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            &self.0
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            &mut self.0
+        }
+    }
+
+    /// A cell that is exchanged as a whole. The exchange itself is crossbeam's and stands outside the models.
+    pub(crate) struct AtomicCell<T>(Mutex<T>);
+
+    impl<T: Default> AtomicCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        pub(crate) fn swap(&self, value: T) -> T {
+            std::mem::replace(&mut *self.0.lock(), value)
+        }
+
+        pub(crate) fn take(&self) -> T {
+            self.swap(T::default())
+        }
+    }
+
+    /// What `parking_lot`'s guard of the same name does: `erase` hides the type of the whole.
+    pub(crate) struct MappedMutexGuard<'a, U>(Box<dyn Part<U> + 'a>);
+
+    trait Part<U> {
+        fn get(&self) -> &U;
+        fn get_mut(&mut self) -> &mut U;
+    }
+
+    struct Narrowed<'a, T, U> {
+        guard: MutexGuard<'a, T>,
+        part: fn(&mut T) -> &mut U,
+        peek: fn(&T) -> &U,
+    }
+
+    impl<T, U> Part<U> for Narrowed<'_, T, U> {
+        fn get(&self) -> &U {
+            (self.peek)(&self.guard)
+        }
+
+        fn get_mut(&mut self) -> &mut U {
+            (self.part)(&mut self.guard)
+        }
+    }
+
+    impl<U> Deref for MappedMutexGuard<'_, U> {
+        type Target = U;
+        fn deref(&self) -> &U {
+            self.0.get()
+        }
+    }
+
+    impl<U> DerefMut for MappedMutexGuard<'_, U> {
+        fn deref_mut(&mut self) -> &mut U {
+            self.0.get_mut()
+        }
+    }
+
+    pub(crate) fn narrow<'a, T, U>(
+        guard: MutexGuard<'a, T>,
+        part: fn(&mut T) -> &mut U,
+        peek: fn(&T) -> &U,
+    ) -> MappedMutexGuard<'a, U>
+    where
+        T: 'a,
+        U: 'a,
+    {
+        MappedMutexGuard(Box::new(Narrowed { guard, part, peek }))
+    }
+}
+
+#[cfg(loom)]
+pub(crate) use modelled::*;
+#[cfg(not(loom))]
+pub(crate) use real::*;

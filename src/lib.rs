@@ -1,0 +1,14 @@
+//! Driver: colloquium: a supervised actor runtime in which every message can have its own supervised conversation.
+//!
+//! This crate only gathers the others: the processes of `colloquium-runtime` today; supervisors, dispatch and transports as
+//! their crates grow.
+#![forbid(unsafe_code)]
+
+pub use colloquium_runtime::*;
+
+/// What most programs need.
+pub mod prelude {
+    pub use colloquium_runtime::{
+        Address, Context, Down, Exit, ExitReason, Mailbox, MonitorRef, Pid, ReplyTo, Runtime,
+    };
+}
