@@ -1,0 +1,95 @@
+//! Driver: the workloads of the peers' benchmark program on this runtime, with that program's command line.
+//!
+//! `actors list` prints every case; `actors colloquium WORKLOAD [N]` runs one and prints one line of JSON. The environment
+//! variable `PEERS_THREADS` sets the number of workers (2). So the peers' runner can take this program into its own
+//! interleaved run. What each workload does is said at its function; where the peers have it, it goes by their rules.
+#![forbid(unsafe_code)]
+
+mod bookkeeping;
+mod deaths;
+mod lifetimes;
+mod measure;
+mod messages;
+mod timers;
+
+use colloquium::Runtime;
+use measure::{Outcome, peak_megabytes, processor_seconds};
+
+/// Pairs, clients and their servers of the workloads whose name ends in 64.
+const PAIRS: u64 = 64;
+/// Tokens of `ring100`.
+const TOKENS: u64 = 100;
+
+type Workload = (&'static str, u64, fn(&Runtime, u64) -> Outcome);
+
+/// Name, default count, and what runs it. The counts make a case last about half a second.
+const WORKLOADS: [Workload; 30] = [
+    ("spawn_exit", 2_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, 64)),
+    ("spawn_exit_burst", 1_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, u64::MAX)),
+    ("spawn_hold", 1_000_000, lifetimes::spawn_hold),
+    ("pingpong", 5_000_000, |runtime, n| messages::pingpong(runtime, n, 1)),
+    ("pingpong64", 10_000_000, |runtime, n| messages::pingpong(runtime, n, PAIRS)),
+    ("call", 3_000_000, |runtime, n| messages::call(runtime, n, 1, true)),
+    ("call64", 5_000_000, |runtime, n| messages::call(runtime, n, PAIRS, true)),
+    ("ring", 10_000_000, |runtime, n| messages::ring(runtime, n, 1)),
+    ("ring100", 20_000_000, |runtime, n| messages::ring(runtime, n, TOKENS)),
+    ("fan_in", 10_000_000, messages::fan_in),
+    ("fan_in_bounded", 5_000_000, messages::fan_in_bounded),
+    ("fan_out", 10_000_000, messages::fan_out),
+    ("big", 6_000_000, messages::big),
+    ("fork_join", 18, lifetimes::fork_join),
+    ("mailbox_mem", 10_000_000, messages::mailbox_mem),
+    ("link_storm_10000", 10_000, |runtime, n| deaths::storm(runtime, n, 21, deaths::linked)),
+    ("link_storm_100000", 100_000, |runtime, n| deaths::storm(runtime, n, 7, deaths::linked)),
+    ("monitor_storm_10000", 10_000, |runtime, n| deaths::storm(runtime, n, 21, deaths::watching)),
+    ("monitor_storm_100000", 100_000, |runtime, n| deaths::storm(runtime, n, 7, deaths::watching)),
+    ("monitor_many_10000", 10_000, |runtime, n| deaths::monitor_many(runtime, n, 21)),
+    ("monitor_many_100000", 100_000, |runtime, n| deaths::monitor_many(runtime, n, 7)),
+    ("timer_start", 500_000, |runtime, n| timers::start_and_cancel(runtime, n, timers::Timed::Start)),
+    ("timer_cancel", 500_000, |runtime, n| timers::start_and_cancel(runtime, n, timers::Timed::Cancel)),
+    ("timer_lateness_5ms", 400, timers::lateness),
+    ("register_unregister", 4_000_000, bookkeeping::register_unregister),
+    ("whereis", 20_000_000, bookkeeping::whereis),
+    ("link_unlink", 4_000_000, bookkeeping::link_unlink),
+    ("monitor_demonitor", 3_000_000, bookkeeping::monitor_demonitor),
+    ("call_untimed", 3_000_000, |runtime, n| messages::call(runtime, n, 1, false)),
+    ("call64_untimed", 5_000_000, |runtime, n| messages::call(runtime, n, PAIRS, false)),
+];
+
+fn run(&(name, default, workload): &Workload, n: Option<u64>) {
+    let workers = std::env::var("PEERS_THREADS").map_or(2, |text| text.parse().expect("PEERS_THREADS is a number"));
+    // The largest workloads hold a million processes and their driver.
+    let runtime = Runtime::builder().workers(workers).max_processes(1 << 24).build().expect("a runtime");
+    let outcome = workload(&runtime, n.unwrap_or(default));
+    let extras: String = outcome.extras.iter().map(|(key, value)| format!(",\"{key}\":{value:.3}")).collect();
+    let (cpu, system) = processor_seconds();
+    println!(
+        "{{\"peer\":\"colloquium\",\"workload\":\"{name}\",\"value\":{:.3},\"unit\":\"{}\",\"n\":{},\"wall_s\":{:.3},\
+         \"rss_mb\":{:.1},\"cpu_s\":{cpu:.2},\"sys_s\":{system:.2}{extras}}}",
+        outcome.value,
+        outcome.unit,
+        outcome.n,
+        outcome.wall_seconds,
+        peak_megabytes(),
+    );
+    // Nobody waits for a million processes to be taken down.
+    std::process::exit(0);
+}
+
+fn main() {
+    // Cargo adds `--bench` to whatever a bench target is called with.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["list"] => {
+            for (name, n, _) in &WORKLOADS {
+                println!("colloquium {name} {n}");
+            }
+        }
+        ["colloquium", wanted] | ["colloquium", wanted, _] => {
+            let workload = WORKLOADS.iter().find(|(name, ..)| *name == wanted);
+            let n = words.get(2).map(|text| text.parse().expect("the count is a number"));
+            run(workload.unwrap_or_else(|| panic!("no workload {wanted}")), n);
+        }
+        _ => eprintln!("actors list | actors colloquium WORKLOAD [N]"),
+    }
+}
