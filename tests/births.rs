@@ -1,0 +1,224 @@
+//! Driver: processes that are linked or monitored from birth, whoever dies meanwhile.
+mod workers;
+
+use colloquium::{Address, Context, ExitReason, RegisterError, SpawnError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use workers::{Msg, Probe, RACES, Seen, arrival, corpse, mortal, on_each_size, until, watcher};
+
+async fn wait_for_ever(mut ctx: Context<()>) {
+    ctx.recv().await;
+}
+
+fn is_panic(reason: &ExitReason, message: &str) -> bool {
+    matches!(reason, ExitReason::Panicked(panic) if panic.message() == message)
+}
+
+/// However fast a linked child ends, its own reason comes; and that once.
+#[test]
+fn a_child_that_ends_at_once_gives_its_own_reason() {
+    on_each_size(async |runtime| {
+        let parent = Probe::trapping(&runtime);
+        for round in 0..RACES {
+            let child = parent.ask(move |ctx| {
+                let body = async move |_: Context<()>| ExitReason::error(round.to_string());
+                if round % 2 == 0 {
+                    ctx.spawn_link(body)
+                } else {
+                    ctx.spawn_monitor(body, Msg::down("")).map(|(child, _)| child)
+                }
+            });
+            let told = match parent.next() {
+                Seen::Exit(exit) => (exit.from, exit.reason),
+                Seen::Down(_, down) => (down.pid, down.reason),
+                note => panic!("{note:?}"),
+            };
+            assert_eq!(told, (Some(child.expect("room").pid()), ExitReason::error(round.to_string())));
+        }
+        parent.is_quiet();
+        assert_eq!(parent.links(), []);
+    });
+}
+
+/// The function that makes the body runs on the parent; its panic is the child's end.
+#[test]
+fn a_body_that_panics_while_it_is_made_gives_that_panic_to_the_linked() {
+    on_each_size(async |runtime| {
+        let parent = Probe::trapping(&runtime);
+        let child = parent.ask(|ctx| ctx.spawn_link(|_: Context<()>| -> std::future::Ready<()> { panic!("unmade") }));
+        let exit = parent.trapped();
+        assert_eq!(exit.from, Some(child.expect("it is spawned all the same").pid()));
+        assert!(is_panic(&exit.reason, "unmade"), "{exit:?}");
+        parent.is_quiet();
+    });
+}
+
+#[test]
+fn a_body_that_panics_while_it_is_made_gives_that_panic_to_its_monitor() {
+    on_each_size(async |runtime| {
+        let parent = Probe::new(&runtime);
+        parent.ask(|ctx| {
+            let unmade = |_: Context<()>| -> std::future::Ready<()> { panic!("unmade") };
+            ctx.spawn_monitor(unmade, Msg::down("")).expect("it is spawned all the same");
+        });
+        let down = parent.down();
+        assert!(is_panic(&down.reason, "unmade"), "{down:?}");
+        parent.is_quiet();
+    });
+}
+
+#[test]
+fn a_child_killed_while_its_body_is_made_gives_its_own_reason() {
+    on_each_size(async |runtime| {
+        for by_link in [true, false] {
+            let parent = Probe::trapping(&runtime);
+            parent.ask(move |ctx| {
+                let killed = |child: Context<()>| {
+                    child.address().kill();
+                    wait_for_ever(child)
+                };
+                if by_link {
+                    ctx.spawn_link(killed).expect("it is spawned");
+                } else {
+                    ctx.spawn_monitor(killed, Msg::down("")).expect("it is spawned");
+                }
+            });
+            let reason = if by_link { parent.trapped().reason } else { parent.down().reason };
+            assert_eq!(reason, ExitReason::Killed);
+            parent.is_quiet();
+        }
+    });
+}
+
+/// The parent is doomed after the spawn began and before the link is made.
+#[test]
+fn a_parent_that_dies_while_it_spawns_takes_the_linked_child_with_it() {
+    on_each_size(async |runtime| {
+        for (sent, received) in [
+            (ExitReason::Kill, Some(ExitReason::Killed)),
+            (ExitReason::error("e"), Some(ExitReason::error("e"))),
+            (ExitReason::Normal, None),
+        ] {
+            let (parent, (show, shown)) = (Probe::new(&runtime), channel());
+            parent.tell(move |ctx| {
+                let own = ctx.address();
+                let child = ctx.spawn_link(move |child| {
+                    own.exit(sent);
+                    wait_for_ever(child)
+                });
+                show.send(child.expect("it was alive when it began")).expect("the test waits");
+            });
+            let child = arrival(&shown);
+            parent.ended().await;
+            match received {
+                Some(reason) => assert_eq!(child.ended().await, reason),
+                None => {
+                    // As if it had been linked to one that then ended normally.
+                    assert_eq!(runtime.info(child.pid()).expect("it lives").links, []);
+                    child.kill();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn no_linked_child_outlives_a_parent_killed_at_any_moment() {
+    on_each_size(async |runtime| {
+        for round in 0..RACES {
+            let (at_work, works) = channel();
+            let body = async move |mut ctx: Context<()>| {
+                at_work.send(()).expect("the test waits");
+                for _ in 0..200 {
+                    match ctx.spawn_link(wait_for_ever) {
+                        Ok(_) => {}
+                        Err(SpawnError::Ending) => break,
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                ctx.recv().await;
+            };
+            let parent = runtime.spawn(body).expect("room");
+            arrival(&works);
+            for _ in 0..round {
+                std::hint::spin_loop();
+            }
+            parent.kill();
+            until(&runtime, || runtime.runtime_info().processes == 0).await;
+        }
+    });
+}
+
+#[test]
+fn the_doomed_spawn_nobody() {
+    on_each_size(async |runtime| {
+        let (parent, called) = (Probe::new(&runtime), Arc::new(AtomicBool::new(false)));
+        let (flag, (show, shown)) = (Arc::clone(&called), channel());
+        parent.tell(move |ctx| {
+            ctx.address().kill();
+            let spawned = ctx.spawn_link(move |child| {
+                flag.store(true, Ordering::SeqCst);
+                wait_for_ever(child)
+            });
+            show.send(spawned).expect("the test waits");
+        });
+        assert_eq!(arrival(&shown), Err(SpawnError::Ending));
+        parent.ended().await;
+        assert!(!called.load(Ordering::SeqCst), "its body was not to be made");
+        assert_eq!(runtime.runtime_info().processes, 0);
+    });
+}
+
+/// A link from birth to one that has ended is a link to the dead: "no such process", never its own reason.
+#[test]
+fn linked_from_birth_to_the_dead_gives_noproc() {
+    on_each_size(async |runtime| {
+        for reason in [ExitReason::error("its own"), ExitReason::Normal, ExitReason::Killed] {
+            let dead = corpse(&runtime, reason.clone()).await;
+            let body = async |mut ctx: Context<ExitReason>| ctx.recv().await;
+            let child = runtime.build().link_to(&dead).spawn(body).expect("room");
+            // If it is spared, it ends by this.
+            drop(child.send(ExitReason::error("it was linked to nobody")));
+            assert_eq!(child.ended().await, ExitReason::NoProcess, "linked to one dead of: {reason}");
+        }
+    });
+}
+
+#[test]
+fn linked_from_birth_to_another_is_not_linked_to_the_parent() {
+    on_each_size(async |runtime| {
+        let (parent, other) = (Probe::new(&runtime), mortal(&runtime));
+        let target = other.clone();
+        let child: Address<()> =
+            parent.ask(move |ctx| ctx.build().link_to(&target).spawn(wait_for_ever).expect("room"));
+        let info = runtime.info(child.pid()).expect("it lives");
+        assert_eq!((info.links, info.parent), (vec![other.pid()], Some(parent.pid())));
+        assert_eq!(parent.links(), []);
+        other.send(ExitReason::error("r")).expect("it lives");
+        assert_eq!(child.ended().await, ExitReason::error("r"));
+        parent.is_quiet();
+    });
+}
+
+#[test]
+fn a_spawn_that_fails_leaves_no_link_no_monitor_and_no_process() {
+    on_each_size(async |runtime| {
+        let (holder, parent) = (Probe::named(&runtime, "taken"), Probe::trapping(&runtime));
+        let before = runtime.runtime_info().processes;
+        let (linked, monitored) = parent.ask(|ctx| {
+            let linked = ctx.build().name("taken").link().spawn(wait_for_ever);
+            let monitored = ctx.build().name("taken").spawn_monitor(wait_for_ever, Msg::down(""));
+            (linked.map(drop), monitored.map(drop))
+        });
+        let taken = SpawnError::Name(RegisterError::Taken { name: "taken".into(), holder: holder.pid() });
+        assert_eq!((linked, monitored), (Err(taken.clone()), Err(taken)));
+        assert_eq!((parent.links(), parent.info().monitor_count), (vec![], 0));
+        parent.is_quiet();
+        assert_eq!(runtime.runtime_info().processes, before);
+        assert_eq!(runtime.whereis::<Msg>("taken").as_ref(), Ok(&*holder));
+        let watcher = watcher(&runtime, "taken");
+        drop(holder);
+        assert_eq!(watcher.down().reason, ExitReason::Killed);
+    });
+}
