@@ -124,7 +124,8 @@ impl Local {
     }
 
     /// Sees to it that somebody's wait ends after `timeout`. On a worker, the clock is not looked at for that now: at the
-    /// next tick of any worker, those that are still awaited get a timer, from then on, so that none is early.
+    /// next tick its time begins to count, so that it is never early, and it gets a timer only if it is awaited for longer
+    /// than some ticks ([`super::fresh`]).
     pub(crate) fn time_out_later(home: &Arc<Home>, pending: Arc<dyn Pending>, timeout: Duration) {
         let timeout = nanos(timeout);
         let mut pending = Some(pending);
