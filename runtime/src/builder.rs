@@ -1,12 +1,12 @@
 //! Driver: makes a runtime and starts its workers.
 use crate::error::BuildError;
 use crate::info::ShutdownReport;
-use crate::limits;
 use crate::runtime::Runtime;
 use crate::scheduler::worker::{Queues, work};
 use crate::scheduler::{Home, Remote};
 use crate::shared::{Limits, Shared};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a runtime is to be made.
 #[derive(Clone, Debug)]
@@ -21,8 +21,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let limits = Limits { processes: limits::PROCESSES, names: limits::NAMES };
-        Self { name: "colloquium".into(), workers, limits, panic_hook: true }
+        Self { name: "colloquium".into(), workers, limits: Limits::default(), panic_hook: true }
     }
 }
 
@@ -51,6 +50,25 @@ impl Builder {
         self
     }
 
+    /// The most threads for blocking work ([`Context::run_blocking`](crate::Context::run_blocking)), 1 to 4096; 64 unless
+    /// given. They are started when they are needed.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.limits.blocking.threads = threads;
+        self
+    }
+
+    /// The most blocking jobs that wait while all threads for them are busy, 1 to 2³¹; 4096 unless given. More are refused.
+    pub fn blocking_queue(mut self, jobs: usize) -> Self {
+        self.limits.blocking.queue = jobs;
+        self
+    }
+
+    /// How long a thread for blocking work stays when it has none; ten seconds unless given.
+    pub fn blocking_idle(mut self, idle: Duration) -> Self {
+        self.limits.blocking_idle = idle;
+        self
+    }
+
     /// Whether the panic hook of the OS process may be chained, once, to learn where a process panicked and to hold a
     /// storm of messages back; true unless given. It leaves panics outside processes alone.
     pub fn panic_hook(mut self, install: bool) -> Self {
@@ -65,6 +83,7 @@ impl Builder {
     /// [`BuildError`]; nothing is left running.
     pub fn build(self) -> Result<Runtime, BuildError> {
         const MOST_WORKERS: usize = 1024;
+        const MOST_BLOCKING: usize = 4096;
         const MOST: usize = 1 << 31;
         if cfg!(panic = "abort") {
             return Err(BuildError::PanicAborts);
@@ -73,6 +92,8 @@ impl Builder {
             ("workers", self.workers, MOST_WORKERS),
             ("max_processes", self.limits.processes, MOST),
             ("max_names", self.limits.names, MOST),
+            ("blocking_threads", self.limits.blocking.threads, MOST_BLOCKING),
+            ("blocking_queue", self.limits.blocking.queue, MOST),
         ];
         if let Some((setting, _, most)) = ranges.into_iter().find(|(_, value, most)| !(1..=*most).contains(value)) {
             return Err(BuildError::OutOfRange { setting, most });

@@ -38,6 +38,7 @@
 #![forbid(unsafe_code)]
 
 mod block_on;
+mod blocking;
 mod budget;
 mod builder;
 mod clock;
@@ -68,13 +69,15 @@ mod sync;
 mod target;
 mod timer;
 
+pub use blocking::RunBlocking;
+pub use blocking::job::CancelFlag;
 pub use builder::Builder;
 pub use error::{
-    BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded, RegisterError, SendError,
-    SendErrorKind, SpawnError, TimedOut,
+    BlockingError, BlockingErrorKind, BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded,
+    RegisterError, SendError, SendErrorKind, SpawnError, TimedOut,
 };
 pub use exit::{Cause, ExitReason, IntoExitReason, Panic};
-pub use info::{Activity, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, WorkerInfo};
+pub use info::{Activity, BlockingInfo, BlockingWork, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, WorkerInfo};
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;
 pub use pg::{GroupChange, GroupEvent, GroupView};
