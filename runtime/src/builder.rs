@@ -1,5 +1,6 @@
 //! Driver: makes a runtime and starts its workers.
 use crate::error::BuildError;
+use crate::guest::{Guest, Wanted};
 use crate::info::ShutdownReport;
 use crate::runtime::Runtime;
 use crate::scheduler::worker::{Queues, work};
@@ -16,12 +17,13 @@ pub struct Builder {
     workers: usize,
     limits: Limits,
     panic_hook: bool,
+    guest: Wanted,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { name: "colloquium".into(), workers, limits: Limits::default(), panic_hook: true }
+        Self { name: "colloquium".into(), workers, limits: Limits::default(), panic_hook: true, guest: Wanted::None }
     }
 }
 
@@ -76,6 +78,30 @@ impl Builder {
         self
     }
 
+    /// Has the tokio runtime whose context this thread is in when the runtime is built as a guest: everything of a process runs
+    /// in that context (each poll, each drop of its state and messages, its timers, its blocking work, wherever that happens), so
+    /// that timers, sockets, `tokio::spawn` and the clients that are made of them work within processes. It costs a poll nothing.
+    ///
+    /// The guest drives its own timers and sockets, on its own threads: one of the current-thread kind does so only while
+    /// somebody is inside its `block_on`, and not while that one waits in [`Handle::block_on`](crate::Handle::block_on) of ours.
+    /// If it is shut down first, what needs it fails as tokio says: sockets with an error, timers with a panic, which is the exit
+    /// reason of the process; all else goes on.
+    ///
+    /// A process that only awaits tokio's futures and always finds them ready does not yield: they cost no reductions, and tokio's
+    /// own budget counts in its tasks only. [`charged`](crate::charged) makes them cost some.
+    #[cfg(feature = "tokio")]
+    pub fn tokio(mut self) -> Self {
+        self.guest = Wanted::Current;
+        self
+    }
+
+    /// As [`Builder::tokio`], with the tokio runtime of this handle.
+    #[cfg(feature = "tokio")]
+    pub fn tokio_handle(mut self, handle: tokio::runtime::Handle) -> Self {
+        self.guest = Wanted::Given(handle);
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
@@ -98,16 +124,19 @@ impl Builder {
         if let Some((setting, _, most)) = ranges.into_iter().find(|(_, value, most)| !(1..=*most).contains(value)) {
             return Err(BuildError::OutOfRange { setting, most });
         }
+        let guest = self.guest.clone().find()?;
         if self.panic_hook {
             crate::hook::install();
         }
-        self.start()
+        self.start(guest)
     }
 
-    fn start(self) -> Result<Runtime, BuildError> {
+    fn start(self, guest: Guest) -> Result<Runtime, BuildError> {
         let queues: Vec<Queues> = (0..self.workers).map(|_| Queues::new()).collect();
         let remotes: Box<[Arc<Remote>]> = queues.iter().map(|queues| Arc::new(Remote::new(queues))).collect();
-        let shared = Arc::new(Shared::new(self.name, remotes, self.limits));
+        let mut shared = Shared::new(self.name, remotes, self.limits);
+        shared.guest = guest;
+        let shared = Arc::new(shared);
         for (index, queues) in queues.into_iter().enumerate() {
             let home = Arc::new(Home { shared: Arc::clone(&shared), index });
             let remote = Arc::clone(&shared.scheduler.remotes[index]);
@@ -123,7 +152,8 @@ impl Builder {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the scheduler's own threads")]
-/// Starts a thread that is named after its runtime and its role.
+/// Starts a thread that is named after its runtime and its role; all that it does is in the context of the guest.
 pub(crate) fn spawn_thread(shared: &Shared, role: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    std::thread::Builder::new().name(format!("{}-{role}", shared.name)).spawn(body).map(drop)
+    let guest = shared.guest.clone();
+    std::thread::Builder::new().name(format!("{}-{role}", shared.name)).spawn(move || guest.with(body)).map(drop)
 }

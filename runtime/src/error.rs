@@ -22,6 +22,10 @@ pub enum BuildError {
         /// Its largest value.
         most: usize,
     },
+    /// [`Builder::tokio`](crate::Builder::tokio) outside any tokio runtime.
+    #[cfg(feature = "tokio")]
+    #[error("no tokio runtime is current on this thread")]
+    NoTokio,
     /// The system gave no thread for a worker.
     #[error("no thread for a worker: {0}")]
     Thread(#[from] std::io::Error),

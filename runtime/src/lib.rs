@@ -41,9 +41,11 @@ mod block_on;
 mod blocking;
 mod budget;
 mod builder;
+mod charged;
 mod clock;
 mod error;
 mod exit;
+mod guest;
 mod hook;
 mod info;
 mod inspect;
@@ -72,6 +74,7 @@ mod timer;
 pub use blocking::RunBlocking;
 pub use blocking::job::CancelFlag;
 pub use builder::Builder;
+pub use charged::{Charged, charged};
 pub use error::{
     BlockingError, BlockingErrorKind, BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded,
     RegisterError, SendError, SendErrorKind, SpawnError, TimedOut,

@@ -324,7 +324,7 @@ impl Handle {
         if spawn_thread(shared, "shutdown", move || crate::shutdown::run(&on_thread)).is_err() {
             // No thread to be had: this one does it, without waiting for anybody.
             shared.lifecycle.begin(0);
-            crate::shutdown::run(shared);
+            shared.guest.with(|| crate::shutdown::run(shared));
         }
     }
 }

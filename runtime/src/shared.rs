@@ -2,9 +2,11 @@
 use crate::blocking::pool::Pool;
 use crate::blocking::staff::Bounds;
 use crate::clock::Clock;
+use crate::guest::Guest;
 use crate::lifecycle::Lifecycle;
 use crate::limits;
 use crate::pg::Groups;
+use crate::process::ending::drop_caught;
 use crate::process::table::Table;
 use crate::registry::Registry;
 use crate::report::Reports;
@@ -34,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) reports: Reports,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) limits: Limits,
+    pub(crate) guest: Guest,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +77,7 @@ impl Shared {
             reports: Reports::default(),
             lifecycle: Lifecycle::default(),
             limits,
+            guest: Guest::default(),
         }
     }
 
@@ -96,7 +100,8 @@ impl Shared {
         for queue in [&self.scheduler.system, &self.scheduler.injector] {
             loop {
                 match queue.steal() {
-                    crossbeam_deque::Steal::Success(task) => crate::process::ending::drop_caught::<Task>(task),
+                    // On whatever thread this is.
+                    crossbeam_deque::Steal::Success(task) => self.guest.with(|| drop_caught::<Task>(task)),
                     crossbeam_deque::Steal::Empty => break,
                     crossbeam_deque::Steal::Retry => {}
                 }

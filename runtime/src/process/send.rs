@@ -212,7 +212,10 @@ fn overflow<M>(
     if let Some(waker) = waker {
         waker.wake();
     }
-    drop((dropped, swept));
+    if dropped.is_some() {
+        head.home.shared.guest.with(|| drop(dropped));
+    }
+    drop(swept);
     Ok(())
 }
 
