@@ -34,6 +34,8 @@
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
 //!
+//! With the feature `tokio`, off by default, libraries made for tokio work within processes: `Builder::tokio`.
+//!
 //! The semantics are Erlang/OTP's where OTP has them. What is promised, and what is not, is in `docs/guarantees.md`.
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 //! Shared: loom models of the protocols we wrote ourselves: every interleaving of a few steps (three preemptions at most),
 //! and a lost wake-up shows as a deadlock. Run as CONTRIBUTING.md says. What crossbeam, parking_lot and async-task do is
 //! not seen by loom and is taken as correct.
-use crate::blocking::job::{CancelFlag, Job, JobCell, Origin};
+use crate::blocking::job::{CancelFlag, Job, JobCell, Origin, Outcome};
 use crate::blocking::pool::Pool;
-use crate::blocking::staff::{Bounds, Count};
+use crate::blocking::staff::{Bounds, Count, Refusal};
 use crate::exit::ExitReason;
 use crate::mailbox::Mailbox;
 use crate::monitor::MonitorRef;
@@ -18,7 +18,7 @@ use crate::scheduler::slot::Slot;
 use crate::signal::Signal;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use loom::thread;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as Polling, Poll, Wake, Waker};
@@ -441,5 +441,69 @@ fn a_withdrawn_job_and_a_closing_pool_leave_nothing() {
         assert!(runs.load(Ordering::SeqCst) <= 1);
         assert_eq!(threads.pool.count(), Count::default());
         assert!(threads.pool.is_quiet());
+    });
+}
+
+/// Counts how often it is dropped.
+struct Dropped(Arc<AtomicU64>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn job_cell<T, F: FnOnce(CancelFlag) -> T>(job: F, waker: Waker) -> Arc<JobCell<F, T>> {
+    Arc::new(JobCell::new(job, waker, Origin { process: None, location: std::panic::Location::caller() }))
+}
+
+#[test]
+fn a_job_that_is_abandoned_runs_once_or_never_and_what_it_holds_is_dropped_once() {
+    explore(|| {
+        let (runs, drops) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (ran, held) = (Arc::clone(&runs), Dropped(Arc::clone(&drops)));
+        let job = move |_: CancelFlag| {
+            ran.fetch_add(1, Ordering::SeqCst);
+            held
+        };
+        let cell = job_cell(job, Waker::noop().clone());
+        let runner = {
+            let cell: Arc<dyn Job> = cell.clone();
+            thread::spawn(move || cell.run())
+        };
+        let (queued, leftover) = cell.abandon();
+        drop(leftover);
+        runner.join().expect("no runner fails");
+        assert_eq!((runs.load(Ordering::SeqCst), drops.load(Ordering::SeqCst)), (u64::from(!queued), 1));
+    });
+}
+
+#[test]
+fn a_waiter_is_woken_by_its_job_or_by_the_end_of_the_runtime() {
+    explore(|| {
+        let token = Arc::new(Token::default());
+        let cell = job_cell(|_| 7, Waker::from(Arc::clone(&token)));
+        let runner = {
+            let cell: Arc<dyn Job> = cell.clone();
+            thread::spawn(move || cell.run())
+        };
+        let closer = {
+            let cell: Arc<dyn Job> = cell.clone();
+            thread::spawn(move || {
+                cell.refuse(Refusal::Closed);
+                cell.leave_behind();
+            })
+        };
+        let outcome = poll_fn(|cx| match cell.poll(cx.waker()) {
+            Outcome::NotYet => Poll::Pending,
+            outcome => Poll::Ready(outcome),
+        });
+        match run(&token, outcome) {
+            Outcome::Done(Ok(done)) => assert_eq!(done, 7),
+            Outcome::Refused(_, Refusal::Closed) | Outcome::LeftBehind => {}
+            _ => panic!("none of the outcomes there can be"),
+        }
+        runner.join().expect("no runner fails");
+        closer.join().expect("no closer fails");
     });
 }

@@ -46,7 +46,7 @@ impl<M: Send + 'static> Context<M> {
     ///
     /// When the future is dropped (as the end of the process does with what its body holds), a job that has not begun never
     /// will, and is dropped there. One that runs goes on: its [`CancelFlag`] is set, at which it may look now and then; what it
-    /// returns is dropped on its thread.
+    /// returns is dropped on its thread. (What had been returned already is dropped with the future.)
     ///
     /// # Examples
     ///
