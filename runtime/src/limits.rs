@@ -54,6 +54,12 @@ pub(crate) const INFO_PEERS: usize = 32;
 pub(crate) const KILL_MARGIN: Duration = Duration::from_secs(1);
 /// What processes get when the last handle of a runtime is dropped: the default of an orderly stop.
 pub(crate) const DROP_GRACE: Duration = Duration::from_secs(5);
+/// Threads for blocking work, unless the builder says otherwise: enough for what waits on disks and names, each with a stack.
+pub(crate) const BLOCKING_THREADS: usize = 64;
+/// Jobs that wait while all of these are busy, unless the builder says otherwise: 64 for each.
+pub(crate) const BLOCKING_QUEUE: usize = 4096;
+/// How long a thread for blocking work stays without any, unless the builder says otherwise: starting one takes 50 µs.
+pub(crate) const BLOCKING_IDLE: Duration = Duration::from_secs(10);
 /// A worker with nothing to do and no timer looks up this often all the same, against a lost wake-up of the system's.
 pub(crate) const PARK: Duration = Duration::from_secs(60);
 

@@ -177,8 +177,31 @@ pub(crate) struct Extra {
     pub(crate) overdue: u32,
     /// The process of another runtime that this one calls through its context.
     pub(crate) calls_elsewhere: Option<Pid>,
+    /// How much blocking work it waits for, and since when, in tenths of a second.
+    blocking: u32,
+    blocking_since: u32,
     /// Who receives, if that is not the process as a whole: a part of its body with a waker of its own.
     pub(crate) receiver: Option<Waker>,
+}
+
+impl Extra {
+    /// The process waits for one more piece of blocking work; it is now that time.
+    pub(crate) fn begin_blocking(&mut self, now: u64) {
+        if self.blocking == 0 {
+            #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
+            let since = (now / 100_000_000) as u32;
+            self.blocking_since = since;
+        }
+        self.blocking += 1;
+    }
+
+    pub(crate) fn end_blocking(&mut self) {
+        self.blocking = self.blocking.saturating_sub(1);
+    }
+
+    pub(crate) fn blocking_since(&self) -> Option<u32> {
+        (self.blocking > 0).then_some(self.blocking_since)
+    }
 }
 
 /// A monitor as its owner holds it.

@@ -219,7 +219,9 @@ fn overflow<M>(
     if let Some(waker) = waker {
         waker.wake();
     }
-    drop(dropped);
+    if dropped.is_some() {
+        head.home.shared.guest.with(|| drop(dropped));
+    }
     Ok(())
 }
 

@@ -199,7 +199,7 @@ fn inject(task: Task) {
     let home = Arc::clone(&task.metadata().home);
     if home.shared.lifecycle.is_closed() {
         // No worker will come. Dropping the task ends its process, whose watchers are told here and now.
-        drop(task);
+        home.shared.guest.with(|| drop(task));
     } else {
         home.shared.scheduler.inject(task);
         if home.shared.lifecycle.is_closed() {

@@ -105,7 +105,7 @@ impl TimerRef {
                 (&home.shared, deadline, Some(entry))
             }
         };
-        drop_caught(entry);
+        shared.guest.with(|| drop_caught(entry));
         Some(Duration::from_nanos(deadline.saturating_sub(shared.clock.now())))
     }
 }
@@ -121,7 +121,7 @@ fn start(home: &Home, process: &AnyProcess, deadline: u64, entry: impl FnOnce(Sl
     let mut core = process.core();
     if core.fate.is_some() {
         drop(core);
-        drop_caught(entry);
+        home.shared.guest.with(|| drop_caught(entry));
         return TimerRef(What::Void);
     }
     let extra = core.extra();
