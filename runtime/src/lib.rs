@@ -40,7 +40,9 @@
 mod block_on;
 mod budget;
 mod builder;
+mod chance;
 mod clock;
+mod entropy;
 mod error;
 mod exit;
 mod hook;
@@ -64,11 +66,14 @@ mod sealed;
 mod shared;
 mod shutdown;
 mod signal;
+pub mod simulation;
 mod sync;
 mod target;
+pub mod testing;
 mod timer;
 
 pub use builder::Builder;
+pub use chance::Rng;
 pub use error::{
     BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded, RegisterError, SendError,
     SendErrorKind, SpawnError, TimedOut,
@@ -88,6 +93,7 @@ pub use process::spawn::ProcessBuilder;
 pub use report::AbnormalExit;
 pub use runtime::{Handle, Runtime};
 pub use signal::{Down, Exit};
+pub use simulation::Simulation;
 pub use target::Target;
 pub use timer::deliver::TimerRef;
 pub use timer::sleep::Sleep;

@@ -55,6 +55,15 @@ pub(crate) const DROP_GRACE: Duration = Duration::from_secs(5);
 /// A worker with nothing to do and no timer looks up this often all the same, against a lost wake-up of the system's.
 pub(crate) const PARK: Duration = Duration::from_secs(60);
 
+/// Steps of a simulation, unless told otherwise: some seconds of work, which only an endless loop needs.
+pub(crate) const SIMULATED_STEPS: u64 = 5_000_000;
+/// Virtual time of a simulation, unless told otherwise: what only a program that polls and waits for ever comes to.
+pub(crate) const SIMULATED_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most virtual time that a simulated poll takes, unless told otherwise: a short poll's, so that time-outs are met in order.
+pub(crate) const SIMULATED_POLL: Duration = Duration::from_micros(2);
+/// Lines of a simulation's trace that are kept, unless told otherwise: what a person reads at most.
+pub(crate) const TRACE_LINES: usize = 2_000;
+
 const _: () = assert!(REDUCTIONS > TICK_POLLS && MAILBOX_KEEPS >= 4 && TOLD_PER_POLL > 0);
 const _: () = assert!(STUCK.as_nanos() < PATIENCE.as_nanos() && PATIENCE.as_nanos() < SEARCH.as_nanos());
 const _: () = assert!(KILL_MARGIN.as_nanos() < DROP_GRACE.as_nanos());
