@@ -7,7 +7,7 @@ use bounded::{as_process, next, poll_once, race, until, within};
 use colloquium::{Activity, Address, CallErrorKind, Context, Handle, Pid, ReplyTo, Runtime};
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, channel};
-use workers::on_each_size;
+use workers::{on_each_size, on_threads};
 
 type Outcome = Result<u32, CallErrorKind>;
 
@@ -231,7 +231,7 @@ async fn hold(mut ctx: Context<Relay>, mut may: Receiver<()>) {
 /// While `b` of another runtime calls one whose pid looks, but for its runtime, like that of `a`, `a` calls `b`.
 #[test]
 fn a_stranger_in_the_same_place_of_another_runtime_closes_no_circle() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         // With as many workers, so that both tables begin with the same places.
         let workers = runtime.runtime_info().workers.len();
         let other = Runtime::builder().workers(workers).build().expect("a runtime");
@@ -261,7 +261,7 @@ fn a_stranger_in_the_same_place_of_another_runtime_closes_no_circle() {
 
 #[test]
 fn info_shows_whom_a_process_calls_in_another_runtime_too() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = Runtime::builder().workers(1).build().expect("a runtime");
         for of in [runtime.handle(), other.handle()] {
             let callee = of.spawn(async |mut ctx: Context<ReplyTo<()>>| {

@@ -6,21 +6,16 @@
 mod bounded;
 mod workers;
 
-use bounded::{PATIENCE, as_process, poll_once, until, within};
+use bounded::{as_process, came, now, poll_once, until, within};
 use colloquium::{Address, Context, Down, Exit, ExitReason, Handle, SpawnError, TimedOut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant};
-use workers::on_each_size;
+use std::time::Duration;
+use workers::{on_each_size, on_each_size_whole};
 
 const ROUNDS: usize = 100;
-
-#[expect(clippy::disallowed_methods, reason = "never early is told by a clock that is not the runtime's")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 /// A body that ends at once with this reason; the reason is made anew, so that equality says something.
 async fn ends_at_once(which: usize) -> Result<(), ExitReason> {
@@ -99,7 +94,7 @@ fn s_071_a_linked_child_never_outlives_its_parent() {
                 Err::<(), _>("the parent ends")
             });
             within(parent.expect("a parent").ended()).await;
-            let child = told.recv_timeout(PATIENCE).expect("the parent has told");
+            let child = came(&told);
             assert_eq!(within(child.ended()).await, ExitReason::error("the parent ends"));
         }
     });
@@ -120,7 +115,7 @@ fn s_071_a_doomed_parent_spawns_nobody() {
             tell.send((spawned.map(|child| child.pid()), calls.load(Ordering::SeqCst))).expect("the test waits");
         });
         assert_eq!(within(parent.expect("a parent").ended()).await, ExitReason::Killed);
-        assert_eq!(told.recv_timeout(PATIENCE), Ok((Err(SpawnError::Ending), 0)));
+        assert_eq!(came(&told), (Err(SpawnError::Ending), 0));
     });
 }
 
@@ -236,7 +231,7 @@ fn s_073_what_has_been_looked_at_is_not_looked_at_again_while_waiting() {
 
 #[test]
 fn s_073_a_panic_of_the_choice_loses_nothing() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             post(&ctx, 0..5);
             std::future::poll_fn(|cx| {
@@ -317,7 +312,7 @@ fn s_074_a_flow_of_others_does_not_prolong_the_time_out() {
 
 #[test]
 fn s_074_a_match_beats_the_time_out() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             for _ in 0..ROUNDS {
                 let own = ctx.address();
@@ -362,7 +357,7 @@ fn s_075_a_time_out_is_never_early() {
 
 #[test]
 fn s_075_the_longest_time_out_is_for_ever() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             let own = ctx.address();
             let handle = ctx.runtime();
@@ -413,7 +408,7 @@ async fn add_up(mut ctx: Context<u64>, heap: u64, tell: std::sync::mpsc::Sender<
 }
 
 fn next_sum(sums: &std::sync::mpsc::Receiver<u64>) -> u64 {
-    sums.recv_timeout(PATIENCE).expect("the process answers")
+    came(sums)
 }
 
 #[test]
@@ -433,7 +428,7 @@ fn s_079_a_process_that_waits_wakes_at_every_message_after_a_flood_as_well() {
 
 #[test]
 fn s_079_a_message_that_is_there_is_received_in_the_first_poll() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             let soon = Duration::from_secs(1000);
             post(&ctx, 0..4);

@@ -4,7 +4,7 @@ mod workers;
 use colloquium::{Context, Exit, ExitReason, Pid, Runtime};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use workers::{Act, Msg, OnDrop, Probe, RACES, Seen, mortal, on_each_size, on_sizes, until, watcher};
+use workers::{Act, Msg, OnDrop, Probe, Seen, mortal, on_each_size, on_sizes, races, until, watcher};
 
 const HUB: usize = 100_000;
 
@@ -197,14 +197,14 @@ fn those_who_unlink_from_a_dying_hub_in_time_survive_it() {
     on_each_size(async |runtime| {
         for _ in 0..5 {
             let hub = mortal(&runtime);
-            let spokes: Vec<_> = (0..RACES).map(|_| Probe::new(&runtime)).collect();
+            let spokes: Vec<_> = (0..races()).map(|_| Probe::new(&runtime)).collect();
             for spoke in &spokes {
                 spoke.link(hub.clone());
             }
             let watcher = watcher(&runtime, hub.clone());
             let mut saved = Vec::new();
             for (i, spoke) in spokes.iter().enumerate() {
-                if i == RACES / 4 {
+                if i == races() / 4 {
                     hub.kill();
                 }
                 let hub = hub.clone();
@@ -218,7 +218,7 @@ fn those_who_unlink_from_a_dying_hub_in_time_survive_it() {
                 }
             }
             assert_eq!(watcher.down().reason, ExitReason::Killed);
-            assert!(saved.len() >= RACES / 4);
+            assert!(saved.len() >= races() / 4);
             saved.into_iter().for_each(Probe::is_quiet);
         }
     });

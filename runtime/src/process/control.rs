@@ -263,6 +263,10 @@ impl Core {
         let position = self.pushed;
         // One is the usual number, and it need not take the place of four.
         self.signals.get_or_insert_with(|| Box::new(Signals::with_capacity(1))).push_back((position, signal));
+        #[cfg(all(test, not(loom)))]
+        if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::LostWake) {
+            return None;
+        }
         self.stop_waiting()
     }
 

@@ -138,6 +138,12 @@ impl<M: Send + 'static> Control<M> {
             return overflow(&self.head, inner, message, pending);
         }
         inner.messages.push_back(message);
+        #[cfg(all(test, not(loom)))]
+        if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::Reordered)
+            && inner.messages.len() > 2
+        {
+            inner.messages.rotate_right(1);
+        }
         inner.core.pushed = inner.core.pushed.wrapping_add(1);
         self.head.count_arrival();
         let swept = pending.map(|pending| inner.core.add_pending(pending));

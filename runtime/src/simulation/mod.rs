@@ -6,6 +6,8 @@ mod failure;
 mod faults;
 mod order;
 mod plan;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod planted;
 pub(crate) mod simulator;
 mod trace;
 
@@ -296,6 +298,12 @@ macro_rules! sometimes {
             $crate::simulation::mark($name, $condition);
         }
     };
+}
+
+/// The virtual time of the simulation that this thread runs, for code that has no handle of the runtime.
+#[must_use]
+pub fn now() -> Option<Duration> {
+    entered().map(|home| Duration::from_nanos(home.shared.clock.now()))
 }
 
 /// Whether this thread runs a simulation.

@@ -1,7 +1,9 @@
 //! Pure: who of those that could run runs next.
 use crate::chance::Rng;
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 /// How a simulation chooses the process that runs next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +45,8 @@ struct Ranked<T> {
 }
 
 struct Ranks {
-    of: BTreeMap<u64, u64>,
+    /// Looked up only, never gone through.
+    of: IndexMap<u64, u64, FxBuildHasher>,
     lowest: u64,
 }
 
@@ -65,7 +68,7 @@ impl<T> Ready<T> {
             Order::Priorities => true,
             Order::BySeed => rng.chance(1, 2),
         };
-        let ranks = ranked.then(|| Ranks { of: BTreeMap::new(), lowest: UNDEMOTED });
+        let ranks = ranked.then(|| Ranks { of: IndexMap::default(), lowest: UNDEMOTED });
         Self { normal: Queue::new(ranked), system: Queue::new(ranked), ranks }
     }
 
@@ -101,7 +104,7 @@ impl<T> Ready<T> {
     /// This one will never run again.
     pub(super) fn forget(&mut self, who: u64) {
         if let Some(ranks) = &mut self.ranks {
-            ranks.of.remove(&who);
+            ranks.of.swap_remove(&who);
         }
     }
 
