@@ -186,7 +186,7 @@ async fn subscriber(mut ctx: Context<Told>, show: std::sync::mpsc::Sender<BTreeM
 fn s_089_the_snapshot_and_the_events_after_it_make_the_group_as_it_is() {
     const SUBSCRIBERS: usize = 6;
     on_each_size(async |runtime| {
-        for round in 0..10 {
+        for round in 0..workers::some_of(10) as u64 {
             let (show, shown) = channel();
             let restless: Vec<_> = (0..8)
                 .map(|which| workers::Dice::new(round * 100 + which + 1))

@@ -3,7 +3,7 @@ mod workers;
 
 use colloquium::{Address, Context, ExitReason, Handle, Pid, ReplyTo, Runtime};
 use std::time::Duration;
-use workers::{Dice, Msg, Probe, Seen, corpse, mortal, on_each_size, races, watcher};
+use workers::{Dice, Msg, Probe, Seen, corpse, mortal, on_each_size, races, some_of, watcher};
 
 const BIG: usize = 128 * 1024;
 
@@ -201,7 +201,7 @@ fn s_008_random_links_and_unlinks_from_both_sides_agree_in_the_end() {
     on_each_size(async |runtime| {
         for round in 0..5_u64 {
             let player = || runtime.spawn(link_at_random).expect("room");
-            let pairs: Vec<_> = (0..100).map(|_| (player(), player())).collect();
+            let pairs: Vec<_> = (0..some_of(100)).map(|_| (player(), player())).collect();
             for (i, (a, b)) in (0_u64..).zip(&pairs) {
                 a.send(Pairing::Play(b.clone(), 1000 * round + i)).expect("it lives");
                 b.send(Pairing::Play(a.clone(), 7777 * round + 31 * i + 5)).expect("it lives");

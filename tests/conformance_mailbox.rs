@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::task::{Context as Polling, Poll};
 use std::time::Duration;
-use workers::{on_each_size, on_each_size_whole};
+use workers::{on_each_size, on_each_size_whole, on_threads};
 
 /// Runs a body as a process with this mailbox, to its normal end.
 async fn with_mailbox<M, Fut>(runtime: &Handle, mailbox: Mailbox, body: impl FnOnce(Context<M>) -> Fut)
@@ -78,7 +78,7 @@ fn a_full_mailbox_gives_the_message_back_and_takes_one_for_each_received() {
 
 #[test]
 fn a_mailbox_holds_65536_messages_unless_told_otherwise() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u8>| {
             let own = ctx.address();
             assert_eq!((own.mailbox(), own.mailbox()), (Mailbox::default(), Mailbox::bounded(65_536)));

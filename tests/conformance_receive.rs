@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
-use workers::{on_each_size, on_each_size_whole};
+use workers::{on_each_size, on_each_size_whole, some_of};
 
 const ROUNDS: usize = 100;
 
@@ -413,12 +413,12 @@ fn next_sum(sums: &std::sync::mpsc::Receiver<u64>) -> u64 {
 
 #[test]
 fn s_079_a_process_that_waits_wakes_at_every_message_after_a_flood_as_well() {
-    const HEAP: u64 = 10_000;
     on_each_size(async |runtime| {
-        for heap in [1, HEAP] {
+        let most = some_of(10_000) as u64;
+        for heap in [1, most] {
             let (tell, sums) = std::sync::mpsc::channel();
             let process = runtime.spawn(move |ctx| add_up(ctx, heap, tell)).expect("a process");
-            for round in 1..=if heap == 1 { HEAP } else { 10 } {
+            for round in 1..=if heap == 1 { most } else { 10 } {
                 (0..heap).for_each(|_| process.send(round).expect("room"));
                 assert_eq!(next_sum(&sums), heap * round);
             }
@@ -455,15 +455,15 @@ async fn flood(runtime: Handle, to: Address<(usize, usize)>, sender: usize, coun
 #[test]
 fn s_073_each_senders_order_holds_in_selective_receives_too() {
     const SENDERS: usize = 4;
-    const EACH: usize = 500;
     on_each_size(async |runtime| {
-        as_process(&runtime, async |mut ctx: Context<(usize, usize)>| {
+        let each = some_of(500);
+        as_process(&runtime, async move |mut ctx: Context<(usize, usize)>| {
             for sender in 0..SENDERS {
                 let (handle, own) = (ctx.runtime(), ctx.address());
-                ctx.spawn(move |_: Context<()>| flood(handle, own, sender, EACH)).expect("a sender");
+                ctx.spawn(move |_: Context<()>| flood(handle, own, sender, each)).expect("a sender");
             }
             // Always the next of one sender, whatever the others have sent meanwhile.
-            for number in 0..EACH {
+            for number in 0..each {
                 for wanted in (0..SENDERS).rev() {
                     let (_, got) = ctx.recv_matching(|(sender, _)| *sender == wanted).await;
                     assert_eq!(got, number, "of sender {wanted}");

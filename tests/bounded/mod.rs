@@ -1,7 +1,7 @@
 //! Waiting with a bound, and polling by hand: what the conformance tests do instead of sleeping.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use colloquium::simulation::is_simulated;
+use colloquium::simulation::{self, is_simulated};
 use colloquium::testing::wait_for;
 use colloquium::{Context, ExitReason, Handle, IntoExitReason, Runtime};
 use std::future::{Future, poll_fn};
@@ -31,7 +31,7 @@ pub(crate) enum Moment {
 
 #[expect(clippy::disallowed_methods, reason = "never early is told by a clock that is not the runtime's")]
 pub(crate) fn now() -> Moment {
-    colloquium::simulation::now().map_or_else(|| Moment::Real(Instant::now()), Moment::Virtual)
+    simulation::handle().map_or_else(|| Moment::Real(Instant::now()), |runtime| Moment::Virtual(runtime.now()))
 }
 
 impl Moment {
@@ -110,6 +110,10 @@ pub(crate) fn came<T>(channel: &Receiver<T>) -> T {
 
 /// Lets others run, whoever polls.
 async fn yield_once() {
+    if let Some(runtime) = simulation::handle() {
+        // What is waited for may need time, and that passes at once when all wait.
+        runtime.sleep(Duration::from_micros(100)).await;
+    }
     let mut yielded = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {

@@ -22,7 +22,7 @@ pub(crate) fn races() -> usize {
 
 /// Of many, a part that a simulation, which is run with many seeds, can do in a few milliseconds.
 pub(crate) fn some_of(many: usize) -> usize {
-    if is_simulated() { many.div_ceil(100) } else { many }
+    if is_simulated() { many.div_ceil(20) } else { many }
 }
 
 /// Runs a test on runtimes of 1, 2 and 8 workers, and simulated.

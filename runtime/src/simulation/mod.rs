@@ -12,7 +12,7 @@ pub(crate) mod simulator;
 mod trace;
 
 use crate::builder::Builder;
-use crate::runtime::Runtime;
+use crate::runtime::{Handle, Runtime};
 use crate::scheduler::worker::Local;
 use simulator::{Simulator, entered};
 use std::collections::BTreeMap;
@@ -300,10 +300,10 @@ macro_rules! sometimes {
     };
 }
 
-/// The virtual time of the simulation that this thread runs, for code that has no handle of the runtime.
+/// The runtime of the simulation that this thread runs, for code that is given none.
 #[must_use]
-pub fn now() -> Option<Duration> {
-    entered().map(|home| Duration::from_nanos(home.shared.clock.now()))
+pub fn handle() -> Option<Handle> {
+    entered().map(Handle::new)
 }
 
 /// Whether this thread runs a simulation.

@@ -14,7 +14,7 @@ use crate::process::ending::drop_caught;
 use crate::scheduler::{Home, Task};
 use crate::simulation::Simulation;
 use crate::simulation::plan::{Act, Plan};
-use crate::simulation::trace::{Event, Lines, Trace, kind_of};
+use crate::simulation::trace::{Event, Lines, Trace, kind_of, shortened};
 use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -312,7 +312,7 @@ impl Simulator {
         let kind = kind_of(reason);
         let mut text = Cow::Borrowed(kind);
         if !matches!(reason, ExitReason::Normal | ExitReason::Shutdown | ExitReason::Killed) {
-            crate::process::ending::caught(|| text = reason.to_string().into());
+            crate::process::ending::caught(|| text = shortened(reason).into());
         }
         if let Some(mut state) = self.local() {
             state.plan.died(head.pid.word());

@@ -58,6 +58,23 @@ fn text(text: &str) -> u64 {
     text.bytes().fold(text.len() as u64, |hash, byte| mix(hash ^ u64::from(byte)))
 }
 
+/// The beginning of what it prints: a reason may be as long as it likes.
+pub(super) fn shortened(long: &impl fmt::Display) -> String {
+    struct Short(String);
+    impl fmt::Write for Short {
+        fn write_str(&mut self, more: &str) -> fmt::Result {
+            const MOST: usize = 200;
+            let room = MOST.saturating_sub(self.0.len());
+            self.0.extend(more.chars().take(room));
+            if room > more.len() { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+    let mut short = Short(String::new());
+    // An error says that it was cut off.
+    let _ = fmt::write(&mut short, format_args!("{long}"));
+    short.0
+}
+
 /// One word for each kind of reason, which is the same however the reason is worded.
 pub(super) fn kind_of(reason: &ExitReason) -> &'static str {
     match reason {
