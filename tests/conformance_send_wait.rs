@@ -4,6 +4,7 @@ mod bounded;
 mod workers;
 
 use bounded::{Wakes, next, now, poll_once, until, within};
+use colloquium::simulation::is_simulated;
 use colloquium::{Address, Context, ExitReason, Mailbox, SendErrorKind, SendWait, TimedOut};
 use std::pin::Pin;
 use std::sync::mpsc::channel;
@@ -169,7 +170,8 @@ fn a_send_that_waits_in_vain_gives_the_message_back_and_not_early() {
             assert_eq!(error.into_message(), 7);
         }
         assert_eq!(runtime.info(receiver.pid()).expect("alive").mailbox, 2);
-        assert_eq!(runtime.runtime_info().timers, 0);
+        // Simulated, the receiver waits for its turn by a timer.
+        assert!(runtime.runtime_info().timers <= usize::from(is_simulated()));
     });
 }
 

@@ -13,14 +13,16 @@ pub(crate) const CALL: Duration = Duration::from_secs(5);
 pub(crate) const REDUCTIONS: u32 = 200;
 /// Links and monitors told of a death in one poll; then the dying process yields.
 pub(crate) const TOLD_PER_POLL: usize = 64;
+/// Of so many newborn processes that a worker takes, one is the oldest; the others are the youngest.
+pub(crate) const OLDEST_NEWBORN: u32 = 16;
 /// Polls between two looks at the clock, the timers and the injector by a busy worker.
-pub(crate) const TICK_POLLS: u32 = 61;
+pub(crate) const TICK_POLLS: u32 = 128;
 /// Polls between two glances at the clock that only ask whether the tick is overdue.
-pub(crate) const PEEK_POLLS: u32 = 16;
+pub(crate) const PEEK_POLLS: u32 = 32;
 /// What a tick should not take longer than; slower polls make ticks shorter.
 pub(crate) const TICK: Duration = Duration::from_micros(100);
 /// Runs from the LIFO slot in a row before the queue gets its turn, so that a pair cannot starve the rest.
-pub(crate) const SLOT_RUNS: u32 = 64;
+pub(crate) const SLOT_RUNS: u32 = 256;
 /// How long a worker looks for work everywhere before it parks: about what parking and being woken cost.
 pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 /// How long newborn processes stand in another worker's queue before a worker without work takes some. Most live shorter,

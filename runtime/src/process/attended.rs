@@ -3,16 +3,13 @@
 //! A signal that is held back stands with its receiver, in a queue for its sender, under the control lock; the simulation
 //! knows which queues there are. While a queue holds something, everything more from that sender joins it, so that signals of
 //! a pair keep their order. What was accepted has its place: it is let in however full the mailbox has become meanwhile.
-use crate::exit::ExitReason;
 use crate::pid::Pid;
-use crate::process::control::{Control, apply_exit};
-use crate::process::ending::{caught, drop_caught};
-use crate::process::reply::Pending;
+use crate::process::control::{Control, Core, apply_exit};
+use crate::process::ending::drop_caught;
 use crate::process::send::{Refusal, Senders};
 use crate::scheduler::worker::Local;
 use crate::signal::Exit;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// What is held back of what was sent to a process.
 pub(super) struct Attended<M> {
@@ -20,7 +17,7 @@ pub(super) struct Attended<M> {
 }
 
 enum Held<M> {
-    Message(M, Option<Arc<dyn Pending>>),
+    Message(M),
     Exit(Exit),
 }
 
@@ -62,7 +59,7 @@ impl<M: Send + 'static> Control<M> {
 
     /// Puts a message into the mailbox, or among those that are held back.
     #[cold]
-    pub(super) fn push_attended(&self, message: M, pending: Option<Arc<dyn Pending>>) -> Result<(), (Refusal, M)> {
+    pub(super) fn push_attended(&self, message: M, note: impl FnOnce(&mut Core)) -> Result<(), (Refusal, M)> {
         let mut inner = self.inner.lock();
         if !inner.nobody_waits() {
             let wakers = inner.admit(&self.head);
@@ -77,10 +74,12 @@ impl<M: Send + 'static> Control<M> {
         let pushed = if !dead && behind {
             Err((Refusal::Full, message))
         } else if accepted && let Some(from) = self.held_back_sender(accepted) {
-            self.hold(from, Held::Message(message, pending));
+            // Who waits for the answer is told of the process's end from now on.
+            note(&mut self.inner.lock().core);
+            self.hold(from, Held::Message(message));
             return Ok(());
         } else {
-            self.push_now(self.inner.lock(), message, pending)
+            self.push_now(self.inner.lock(), message, note)
         };
         if let Some(simulator) = &self.head.home.shared.scheduler.simulator {
             simulator.sent(&self.head, pushed.is_ok());
@@ -115,7 +114,7 @@ impl<M: Send + 'static> Control<M> {
         let taken = self.inner.lock().attended().and_then(|attended| attended.take(from));
         let Some((held, more)) = taken else { return false };
         match held {
-            Held::Message(message, pending) => self.let_in(message, pending),
+            Held::Message(message) => self.let_in(message),
             Held::Exit(exit) => {
                 if let Some(process) = self.head.home.shared.table.get(self.head.pid) {
                     apply_exit(&process, exit);
@@ -127,21 +126,10 @@ impl<M: Send + 'static> Control<M> {
         more
     }
 
-    fn let_in(&self, message: M, pending: Option<Arc<dyn Pending>>) {
+    fn let_in(&self, message: M) {
         let mut inner = self.inner.lock();
-        if self.head.is_gone() {
-            let reason = inner.core.fate.clone().unwrap_or(ExitReason::Killed);
-            drop(inner);
-            if let Some(pending) = pending {
-                caught(|| pending.ended(&reason));
-            }
-            return drop_caught(message);
-        }
-        let swept = pending.map(|pending| inner.core.add_pending(pending));
         if inner.core.fate.is_some() {
-            // Its end will be told to who waits.
             drop(inner);
-            drop(swept);
             return drop_caught(message);
         }
         inner.messages.push_back(message);
@@ -152,7 +140,6 @@ impl<M: Send + 'static> Control<M> {
         if let Some(waker) = waker {
             waker.wake();
         }
-        drop(swept);
     }
 }
 

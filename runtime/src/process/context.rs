@@ -107,16 +107,20 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Turns an item into a message, by the process's own mapping if it is a signal.
+    #[inline]
     pub(crate) fn message_of(&mut self, item: Item<M>) -> Option<Saved<M>> {
         match item {
             Item::Message(message) => Some(Saved { message, counted: true }),
-            Item::Signal(signal) => {
-                let aside = self.aside.as_mut()?;
-                aside.signals_drawn = aside.signals_drawn.wrapping_add(1);
-                let message = aside.map(signal)?;
-                Some(Saved { message, counted: false })
-            }
+            Item::Signal(signal) => self.map(signal),
         }
+    }
+
+    #[inline(never)]
+    fn map(&mut self, signal: Signal) -> Option<Saved<M>> {
+        let aside = self.aside.as_mut()?;
+        aside.signals_drawn = aside.signals_drawn.wrapping_add(1);
+        let message = aside.map(signal)?;
+        Some(Saved { message, counted: false })
     }
 
     /// This process's pid.

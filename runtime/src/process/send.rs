@@ -6,7 +6,7 @@
 //! (`unsettled`), so that it never waits for a process whose message it has room for.
 use crate::mailbox::Overflow;
 use crate::process::attended::Attended;
-use crate::process::control::{Control, Head, Inner, InnerGuard};
+use crate::process::control::{Control, Core, Head, Inner, InnerGuard};
 use crate::process::reply::Pending;
 use crate::sync::atomic::Ordering;
 use std::collections::VecDeque;
@@ -88,38 +88,46 @@ impl<M> Inner<M> {
 }
 
 impl<M: Send + 'static> Control<M> {
-    /// Puts a message into the mailbox and, in the same critical section, notes who waits for its answer.
+    /// Puts a message into the mailbox.
     #[inline]
-    pub(crate) fn push(&self, message: M, pending: Option<Arc<dyn Pending>>) -> Result<(), (Refusal, M)> {
-        self.push_locked(self.inner.lock(), message, pending)
+    pub(crate) fn push(&self, message: M) -> Result<(), (Refusal, M)> {
+        self.push_locked(self.inner.lock(), message, |_| {})
     }
 
-    /// As [`Control::push`], for one who had something to look at under the lock first.
+    /// Puts a request into the mailbox and, in the same critical section, notes who waits for its answer.
+    #[inline]
+    pub(crate) fn push_request(&self, message: M, pending: Arc<dyn Pending>) -> Result<(), (Refusal, M)> {
+        let mut swept = [None, None];
+        self.push_locked(self.inner.lock(), message, |core| core.add_pending(pending, &mut swept))
+    }
+
+    /// As [`Control::push`], for one who had something to look at under the lock first; if the message is let in, `note`
+    /// is called under the lock.
     #[inline]
     pub(crate) fn push_locked(
         &self,
         mut inner: InnerGuard<'_, M>,
         message: M,
-        pending: Option<Arc<dyn Pending>>,
+        note: impl FnOnce(&mut Core),
     ) -> Result<(), (Refusal, M)> {
         if !inner.nobody_attends() {
             if inner.senders.as_ref().is_some_and(|senders| senders.attended.is_some()) {
                 drop(inner);
-                return self.push_attended(message, pending);
+                return self.push_attended(message, note);
             }
             let wakers = inner.admit(&self.head);
             if !wakers.is_empty() {
                 // They are woken first; what has changed by then is looked at anew.
                 drop(inner);
                 wakers.into_iter().for_each(Waker::wake);
-                return self.push(message, pending);
+                return self.push_locked(self.inner.lock(), message, note);
             }
             if inner.core.fate.is_none() && !inner.nobody_waits() {
                 drop(inner);
                 return Err((Refusal::Full, message));
             }
         }
-        self.push_now(inner, message, pending)
+        self.push_now(inner, message, note)
     }
 
     /// What is left to do when nobody goes first.
@@ -128,14 +136,14 @@ impl<M: Send + 'static> Control<M> {
         &self,
         mut inner: InnerGuard<'_, M>,
         message: M,
-        pending: Option<Arc<dyn Pending>>,
+        note: impl FnOnce(&mut Core),
     ) -> Result<(), (Refusal, M)> {
         if inner.core.fate.is_some() {
             drop(inner);
             return Err((Refusal::Dead, message));
         }
         if !inner.room(&self.head) {
-            return overflow(&self.head, inner, message, pending);
+            return overflow(&self.head, inner, message, note);
         }
         inner.messages.push_back(message);
         #[cfg(all(test, not(loom)))]
@@ -146,19 +154,18 @@ impl<M: Send + 'static> Control<M> {
         }
         inner.core.pushed = inner.core.pushed.wrapping_add(1);
         self.head.count_arrival();
-        let swept = pending.map(|pending| inner.core.add_pending(pending));
+        note(&mut inner.core);
         let waker = inner.core.stop_waiting();
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
         }
-        drop(swept);
         Ok(())
     }
 
     /// Puts a message into the mailbox, or into the queue of those that wait for room: then its ticket.
     pub(crate) fn push_or_wait(&self, message: M, waker: &Waker) -> Result<Option<u64>, M> {
-        let message = match self.push(message, None) {
+        let message = match self.push(message) {
             Ok(()) => return Ok(None),
             Err((Refusal::Dead, message)) => return Err(message),
             Err((Refusal::Full, message)) => message,
@@ -212,7 +219,7 @@ fn overflow<M>(
     head: &Head,
     mut inner: InnerGuard<'_, M>,
     message: M,
-    pending: Option<Arc<dyn Pending>>,
+    note: impl FnOnce(&mut Core),
 ) -> Result<(), (Refusal, M)> {
     let dropped = match inner.core.overflow {
         Overflow::Refuse => {
@@ -240,13 +247,13 @@ fn overflow<M>(
             oldest
         }
     };
-    let swept = pending.map(|pending| inner.core.add_pending(pending));
+    note(&mut inner.core);
     let waker = inner.core.stop_waiting();
     drop(inner);
     if let Some(waker) = waker {
         waker.wake();
     }
-    drop((dropped, swept));
+    drop(dropped);
     Ok(())
 }
 
