@@ -7,6 +7,7 @@ mod bounded;
 mod workers;
 
 use bounded::{as_process, came, now, poll_once, until, within};
+use colloquium::simulation::is_simulated;
 use colloquium::{Address, Context, Down, Exit, ExitReason, Handle, SpawnError, TimedOut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -274,7 +275,7 @@ fn s_074_a_time_out_of_zero_finds_a_signal_that_is_there() {
         as_process(&runtime, async |mut ctx: Context<Option<Exit>>| {
             ctx.trap_exits(Some);
             let own = ctx.address();
-            for before in 0..300 {
+            for before in 0..some_of(300) {
                 ctx.yield_now().await;
                 (0..before).for_each(|_| drop(ctx.try_recv()));
                 own.exit(ExitReason::Shutdown);
@@ -296,7 +297,9 @@ fn s_074_a_flow_of_others_does_not_prolong_the_time_out() {
             let own = ctx.address();
             let mut looks = 0;
             own.send(0).expect("room");
-            let choice = ctx.recv_matching_timeout(Duration::from_millis(1), |_| {
+            // Simulated, a poll takes a microsecond.
+            let time = Duration::from_micros(if is_simulated() { 100 } else { 1000 });
+            let choice = ctx.recv_matching_timeout(time, |_| {
                 looks += 1;
                 if looks < FLOW {
                     own.send(0).expect("room");

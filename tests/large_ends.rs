@@ -9,7 +9,7 @@ use workers::{Act, Msg, OnDrop, Probe, Seen, mortal, on_each_size, on_sizes, rac
 
 /// Simulated, enough for some polls of telling.
 fn hub_size() -> usize {
-    if is_simulated() { 300 } else { 100_000 }
+    if is_simulated() { 150 } else { 100_000 }
 }
 
 /// What the linked of a hub have seen of its end, and how far a bystander had got each time.
@@ -118,7 +118,7 @@ fn a_chain_of_20_000_dies_link_by_link_without_recursion() {
     on_each_size(async |runtime| {
         let first = mortal(&runtime);
         let mut last = first.clone();
-        for _ in 1..some_of(20_000) {
+        for _ in 1..if is_simulated() { 200 } else { 20_000 } {
             let body = async |mut ctx: Context<ExitReason>| ctx.recv().await;
             last = runtime.build().link_to(&last).spawn(body).expect("room for a process");
         }
@@ -133,7 +133,7 @@ fn a_chain_of_20_000_dies_link_by_link_without_recursion() {
 fn a_chain_of_1000_scoped_dies_without_recursion() {
     on_each_size(async |runtime| {
         let mut outermost = mortal(&runtime).scoped();
-        for _ in 1..1000 {
+        for _ in 1..some_of(1000) {
             let body = async move |mut ctx: Context<ExitReason>| {
                 let _inner = outermost;
                 ctx.recv().await

@@ -216,9 +216,9 @@ fn an_address_a_clock_and_what_a_run_leaves_behind_are_found() {
     let clock = async |runtime: Runtime| {
         #[expect(clippy::disallowed_methods, reason = "this is what is to be found")]
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        runtime.sleep(Duration::from_nanos(u64::from(since.subsec_nanos()))).await;
+        runtime.sleep(Duration::from_millis(u64::from(since.subsec_nanos()))).await;
     };
-    assert!(matches!(failure(Simulation::new(1).run(clock)).kind(), FailureKind::Diverged { .. }));
+    assert!(matches!(failure(long.run(clock)).kind(), FailureKind::Diverged { .. }));
     let runs = AtomicUsize::new(0);
     let left = async |runtime: Runtime| {
         if runs.fetch_add(1, Ordering::Relaxed) == 0 {

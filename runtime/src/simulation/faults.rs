@@ -83,7 +83,8 @@ impl Faults {
     ///
     /// Signals of one process to another keep their order, and who asks about a process (whether it lives, its info) or
     /// links, unlinks or monitors finds what it sent before arrived. What is given up is that a message to one process arrives
-    /// before a later one to another: on one node it does, across nodes it does not.
+    /// before a later one to another: on one node it does, across nodes it does not. A message whose send said `Ok` is let
+    /// in when it arrives, even if the mailbox has filled meanwhile, which then holds more than its bound.
     pub fn delays(mut self, one_in: u64) -> Self {
         self.delays = one_in;
         self

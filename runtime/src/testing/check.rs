@@ -128,7 +128,7 @@ impl Check {
     /// If it fails, after printing on what: the seed, how to repeat it, and the end of its trace. Also if a condition of
     /// [`sometimes!`](crate::sometimes) was asked and held for none of the seeds.
     pub fn run(&self, body: impl AsyncFn(Runtime) + Send + Sync + 'static) {
-        if let Some(seed) = number("COLLOQUIUM_SEED") {
+        if let Some(seed) = number("COLLOQUIUM_SEED").filter(|_| self.seeds > 0) {
             return drop(self.run_seed(seed, &body));
         }
         let body = Arc::new(body);
@@ -142,6 +142,9 @@ impl Check {
     ///
     /// As [`Check::run`].
     pub fn run_seeds(&self, body: &impl AsyncFn(Runtime)) {
+        if let Some(seed) = number("COLLOQUIUM_SEED").filter(|_| self.seeds > 0) {
+            return drop(self.run_seed(seed, body));
+        }
         let seeds = number("COLLOQUIUM_SEEDS").filter(|_| self.seeds > 0).unwrap_or(self.seeds);
         let mut marks = BTreeMap::new();
         for seed in 0..seeds {
