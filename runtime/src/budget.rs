@@ -7,6 +7,8 @@ use std::cell::Cell;
 use std::task::{Context, Poll};
 
 thread_local! {
+    /// What each poll gets; less in a simulation, so that processes yield in many places.
+    static ALLOWANCE: Cell<u32> = const { Cell::new(REDUCTIONS) };
     static LEFT: Cell<u32> = const { Cell::new(REDUCTIONS) };
     /// Outside a worker nothing refills the budget, so nothing may yield for want of it.
     static COUNTING: Cell<bool> = const { Cell::new(false) };
@@ -14,19 +16,24 @@ thread_local! {
 
 /// Begins the budget of one poll.
 pub(crate) fn refill() {
-    LEFT.set(REDUCTIONS);
+    LEFT.set(ALLOWANCE.get());
     COUNTING.set(true);
 }
 
 /// Ends it: the reductions spent.
 pub(crate) fn settle() -> u32 {
     COUNTING.set(false);
-    REDUCTIONS - LEFT.get()
+    ALLOWANCE.get() - LEFT.get()
 }
 
 /// The reductions of the poll that ended last.
 pub(crate) fn last_used() -> u32 {
-    REDUCTIONS - LEFT.get() + 1
+    ALLOWANCE.get() - LEFT.get() + 1
+}
+
+/// What the next polls on this thread get.
+pub(crate) fn set_allowance(reductions: u32) {
+    ALLOWANCE.set(reductions);
 }
 
 /// Whether a process is being polled on this thread.

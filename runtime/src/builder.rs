@@ -6,6 +6,7 @@ use crate::runtime::Runtime;
 use crate::scheduler::worker::{Queues, work};
 use crate::scheduler::{Home, Remote};
 use crate::shared::{Limits, Shared};
+use crate::simulation::simulator::Simulator;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,21 @@ impl Builder {
     ///
     /// [`BuildError`]; nothing is left running.
     pub fn build(self) -> Result<Runtime, BuildError> {
+        if crate::simulation::simulator::entered().is_some() {
+            return Err(BuildError::InSimulation);
+        }
+        let guest = self.check()?;
+        self.start(guest)
+    }
+
+    /// The parts of a runtime in which a simulation takes the workers' place.
+    pub(crate) fn build_simulated(self, seed: u64, simulator: &Arc<Simulator>) -> Result<Arc<Home>, BuildError> {
+        self.check()?;
+        let shared = Arc::new(Shared::simulated(self.name, self.limits, seed, simulator));
+        Ok(Arc::new(Home { shared, index: 0 }))
+    }
+
+    fn check(&self) -> Result<Guest, BuildError> {
         const MOST_WORKERS: usize = 1024;
         const MOST_BLOCKING: usize = 4096;
         const MOST: usize = 1 << 31;
@@ -128,7 +144,7 @@ impl Builder {
         if self.panic_hook {
             crate::hook::install();
         }
-        self.start(guest)
+        Ok(guest)
     }
 
     fn start(self, guest: Guest) -> Result<Runtime, BuildError> {

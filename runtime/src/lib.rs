@@ -43,8 +43,10 @@ mod block_on;
 mod blocking;
 mod budget;
 mod builder;
+mod chance;
 mod charged;
 mod clock;
+mod entropy;
 mod error;
 mod exit;
 mod guest;
@@ -69,13 +71,16 @@ mod sealed;
 mod shared;
 mod shutdown;
 mod signal;
+pub mod simulation;
 mod sync;
 mod target;
+pub mod testing;
 mod timer;
 
 pub use blocking::RunBlocking;
 pub use blocking::job::CancelFlag;
 pub use builder::Builder;
+pub use chance::Rng;
 pub use charged::{Charged, charged};
 pub use error::{
     BlockingError, BlockingErrorKind, BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded,
@@ -96,6 +101,7 @@ pub use process::spawn::ProcessBuilder;
 pub use report::AbnormalExit;
 pub use runtime::{Handle, Runtime};
 pub use signal::{Down, Exit};
+pub use simulation::Simulation;
 pub use target::Target;
 pub use timer::deliver::TimerRef;
 pub use timer::sleep::Sleep;

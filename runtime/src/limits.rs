@@ -13,6 +13,8 @@ pub(crate) const CALL: Duration = Duration::from_secs(5);
 pub(crate) const REDUCTIONS: u32 = 200;
 /// Links and monitors told of a death in one poll; then the dying process yields.
 pub(crate) const TOLD_PER_POLL: usize = 64;
+/// Virtual time that a piece of blocking work takes in a simulation, at most.
+pub(crate) const SIMULATED_BLOCKING: Duration = Duration::from_millis(2);
 /// Of so many newborn processes that a worker takes, one is the oldest; the others are the youngest.
 pub(crate) const OLDEST_NEWBORN: u32 = 16;
 /// Polls between two looks at the clock, the timers and the injector by a busy worker.
@@ -62,6 +64,15 @@ pub(crate) const BLOCKING_QUEUE: usize = 4096;
 pub(crate) const BLOCKING_IDLE: Duration = Duration::from_secs(10);
 /// A worker with nothing to do and no timer looks up this often all the same, against a lost wake-up of the system's.
 pub(crate) const PARK: Duration = Duration::from_secs(60);
+
+/// Steps of a simulation, unless told otherwise: some seconds of work, which only an endless loop needs.
+pub(crate) const SIMULATED_STEPS: u64 = 5_000_000;
+/// Virtual time of a simulation, unless told otherwise: what only a program that polls and waits for ever comes to.
+pub(crate) const SIMULATED_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most virtual time that a simulated poll takes, unless told otherwise: a short poll's, so that time-outs are met in order.
+pub(crate) const SIMULATED_POLL: Duration = Duration::from_micros(2);
+/// Lines of a simulation's trace that are kept, unless told otherwise: what a person reads at most.
+pub(crate) const TRACE_LINES: usize = 2_000;
 
 const _: () = assert!(REDUCTIONS > TICK_POLLS && MAILBOX_KEEPS >= 4 && TOLD_PER_POLL > 0);
 const _: () = assert!(STUCK.as_nanos() < PATIENCE.as_nanos() && PATIENCE.as_nanos() < SEARCH.as_nanos());

@@ -92,7 +92,7 @@ fn a_message_finds_the_receiver_awake_or_wakes_it() {
         let (mut context, token) = adopt(&control);
         let senders = [1, 2].map(|message| {
             let control = Arc::clone(&control);
-            thread::spawn(move || assert!(control.push(message, None).is_ok()))
+            thread::spawn(move || assert!(control.push(message).is_ok()))
         });
         let got = run(&token, context.recv()) + run(&token, context.recv());
         assert_eq!(got, 3);
@@ -120,7 +120,7 @@ fn a_doomed_process_is_woken_whatever_it_waits_for() {
         }
         killer.join().expect("no killer fails");
         assert_eq!(control.inner.lock().core.fate, Some(ExitReason::Killed));
-        assert!(control.push(1, None).is_err());
+        assert!(control.push(1).is_err());
     });
 }
 
@@ -130,7 +130,7 @@ fn a_waiting_sender_is_let_in_when_there_is_room() {
         let home = Home::detached();
         let control = process(&home, Mailbox::bounded(1));
         let (mut context, token) = adopt(&control);
-        assert!(control.push(1, None).is_ok());
+        assert!(control.push(1).is_ok());
         let sender = {
             let control = Arc::clone(&control);
             thread::spawn(move || {

@@ -1,5 +1,6 @@
 //! Driver: a runtime as its users hold it.
 use crate::builder::{Builder, spawn_thread};
+use crate::chance::Rng;
 use crate::error::{BuildError, LookupError, RegisterError, SpawnError};
 use crate::exit::{ExitReason, IntoExitReason};
 use crate::info::{ProcessInfo, RuntimeInfo, ShutdownReport};
@@ -14,6 +15,7 @@ use crate::scheduler::Home;
 use crate::scheduler::worker::Local;
 use crate::shared::Shared;
 use crate::signal::Exit;
+use crate::simulation::simulator;
 use crate::target::{Target, find};
 use crate::timer::deliver::{self, TimerRef, typed};
 use crate::timer::sleep::{Alarm, Sleep};
@@ -118,6 +120,7 @@ impl Handle {
     }
 
     fn shared(&self) -> &Arc<Shared> {
+        self.home.shared.settle();
         &self.home.shared
     }
 
@@ -288,14 +291,30 @@ impl Handle {
         self.shared().reports.abnormal_exits().0
     }
 
+    /// How long the runtime has been up. In a simulation, its virtual time: what programs that are to be simulated use in
+    /// place of [`std::time::Instant`].
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.shared().clock.now())
+    }
+
+    /// A fresh source of random numbers. In a simulation they come from the seed; else from the system's.
+    #[must_use]
+    pub fn rng(&self) -> Rng {
+        Rng::from_seed(crate::entropy::draw(self.shared()))
+    }
+
     /// Runs a future on this thread, to its end.
     ///
     /// # Panics
     ///
-    /// On a worker of a runtime: there it would hold up other processes, or wait for one that it holds up itself.
+    /// On a worker of a runtime: there it would hold up other processes, or wait for one that it holds up itself. In a
+    /// [`Simulation`](crate::Simulation), and on a runtime of one.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let on_worker = Local::with(|local| local.is_some());
         assert!(!on_worker, "block_on within a process: await the future instead");
+        let simulated = simulator::entered().is_some() || self.home.shared.scheduler.simulator.is_some();
+        assert!(!simulated, "block_on in a simulation, which has one thread: await the future instead");
         crate::block_on::block_on(future)
     }
 
@@ -317,7 +336,8 @@ impl Handle {
     /// earlier.
     fn begin_shutdown(&self, deadline: Duration) {
         let shared = self.shared();
-        if !shared.lifecycle.begin(shared.clock.deadline(deadline)) {
+        if !shared.lifecycle.begin(shared.clock.deadline(deadline)) || shared.scheduler.simulator.is_some() {
+            // It goes on already, or the simulation sees to it step by step.
             return;
         }
         let on_thread = Arc::clone(shared);

@@ -14,6 +14,7 @@ use crate::scheduler::parker::Parker;
 use crate::scheduler::slot::Slot;
 use crate::scheduler::worker::Queues;
 use crate::scheduler::{Remote, Scheduler, Task};
+use crate::simulation::simulator::Simulator;
 use crate::timer::Timers;
 use crossbeam_utils::CachePadded;
 use once_cell::sync::OnceCell;
@@ -60,20 +61,35 @@ impl Default for Limits {
 
 impl Shared {
     pub(crate) fn new(name: Arc<str>, remotes: Box<[Arc<Remote>]>, limits: Limits) -> Self {
+        Self::with(name, remotes, limits, RandomState::new().hash_one(0), None)
+    }
+
+    /// The parts of a runtime that is simulated by this seed.
+    pub(crate) fn simulated(name: Arc<str>, limits: Limits, seed: u64, simulator: &Arc<Simulator>) -> Self {
+        Self::with(name, Box::new([]), limits, crate::chance::mix(seed), Some(Arc::clone(simulator)))
+    }
+
+    fn with(
+        name: Arc<str>,
+        remotes: Box<[Arc<Remote>]>,
+        limits: Limits,
+        tag: u64,
+        simulator: Option<Arc<Simulator>>,
+    ) -> Self {
         let workers = remotes.len();
         #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let tag = RandomState::new().hash_one(workers) as u32;
+        let tag = tag as u32;
         Self {
             tag,
             name,
-            clock: Clock::new(),
+            clock: if simulator.is_some() { Clock::simulated() } else { Clock::new() },
             // More shards than workers, so that spawners and reapers seldom meet.
             table: Table::new((workers + 1).next_power_of_two() * 8, limits.processes, tag),
             registry: Registry::new(limits.names),
             groups: OnceCell::new(),
             blocking: OnceCell::new(),
             timers: Timers::new(workers + 1),
-            scheduler: Scheduler::new(remotes),
+            scheduler: Scheduler::new(remotes, simulator),
             reports: Reports::default(),
             lifecycle: Lifecycle::default(),
             limits,
@@ -95,8 +111,19 @@ impl Shared {
         self.blocking.get()
     }
 
+    /// In a simulation: what the process that is being polled has sent arrives, for it is about to look.
+    #[inline]
+    pub(crate) fn settle(&self) {
+        if let Some(simulator) = &self.scheduler.simulator {
+            simulator.flush();
+        }
+    }
+
     /// Drops what was queued after the workers had gone. Each drop ends a process, which may queue others.
     pub(crate) fn discard_queued(&self) {
+        if let Some(simulator) = &self.scheduler.simulator {
+            return simulator.discard_all();
+        }
         for queue in [&self.scheduler.system, &self.scheduler.injector] {
             loop {
                 match queue.steal() {

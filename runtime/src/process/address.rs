@@ -44,6 +44,7 @@ impl<M> Address<M> {
     /// dead from that moment on, though its current poll may still run.
     #[must_use]
     pub fn is_alive(&self) -> bool {
+        self.control.head.home.shared.settle();
         self.control.head.is_alive()
     }
 }

@@ -238,6 +238,10 @@ pub(crate) trait Process: Any + Send + Sync {
     fn discard_messages(&self);
     /// Lets in the messages of waiting senders for which there is room now.
     fn admit_waiting(&self);
+    /// In a simulation: lets the oldest signal arrive that is held back of those from this process; true if there are more.
+    fn let_arrive(&self, from: Pid) -> bool;
+    /// In a simulation: may hold an exit signal back; else it comes back.
+    fn hold_exit(&self, exit: Exit) -> Option<Exit>;
 }
 
 impl Core {
@@ -278,9 +282,16 @@ impl Core {
     #[must_use]
     pub(crate) fn push_signal(&mut self, head: &Head, signal: Signal) -> Option<Waker> {
         head.count_arrival();
+        if let Some(simulator) = &head.home.shared.scheduler.simulator {
+            simulator.signalled(head, signal.kind());
+        }
         let position = self.pushed;
         // One is the usual number, and it need not take the place of four.
         self.signals.get_or_insert_with(|| Box::new(Signals::with_capacity(1))).push_back((position, signal));
+        #[cfg(all(test, not(loom)))]
+        if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::LostWake) {
+            return None;
+        }
         self.stop_waiting()
     }
 
@@ -289,6 +300,9 @@ impl Core {
     pub(crate) fn doom(&mut self, head: &Head, reason: ExitReason) -> Option<Waker> {
         if self.fate.is_some() {
             return None;
+        }
+        if let Some(simulator) = &head.home.shared.scheduler.simulator {
+            simulator.doomed(head, &reason);
         }
         self.fate = Some(reason);
         head.life.store(DOOMED, Ordering::Release);
@@ -399,10 +413,30 @@ impl<M: Send + 'static> Process for Control<M> {
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
     }
+
+    fn let_arrive(&self, from: Pid) -> bool {
+        self.arrive(from)
+    }
+
+    fn hold_exit(&self, exit: Exit) -> Option<Exit> {
+        self.hold_exit_back(exit)
+    }
 }
 
 /// Sends an exit signal: by a call of `exit` or because of a link.
 pub(crate) fn send_exit(target: &AnyProcess, exit: Exit) {
+    let head = target.head();
+    let exit = if head.home.shared.scheduler.simulator.is_some() {
+        let Some(exit) = target.hold_exit(exit) else { return };
+        exit
+    } else {
+        exit
+    };
+    apply_exit(target, exit);
+}
+
+/// An exit signal arrives.
+pub(super) fn apply_exit(target: &AnyProcess, exit: Exit) {
     let head = target.head();
     // Kept, since a reason that nobody wants must not be dropped under the lock.
     let reason = exit.reason.clone();

@@ -253,6 +253,10 @@ fn create<M: Send + 'static>(
         (control.clone() as AnyProcess, control)
     });
     let control = made.ok_or(SpawnError::ProcessLimit(shared.limits.processes))?;
+    if let Some(simulator) = &shared.scheduler.simulator {
+        control.attend();
+        simulator.born(&control.head, settings.name.as_ref().or(settings.label.as_ref()));
+    }
     if let Some(label) = &settings.label {
         control.inner.lock().core.extra().label = Some(Arc::clone(label));
     }

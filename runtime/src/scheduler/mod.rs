@@ -14,6 +14,7 @@ pub(crate) mod worker;
 use crate::pid::Pid;
 use crate::process::reply::Pending;
 use crate::shared::Shared;
+use crate::simulation::simulator::Simulator;
 use crate::timer::{Entry, TimerId};
 use async_task::{Runnable, ScheduleInfo};
 use crossbeam_deque::{Injector, Stealer};
@@ -127,12 +128,14 @@ pub(crate) struct Scheduler {
     pub(crate) system: Injector<Task>,
     pub(crate) remotes: Box<[Arc<Remote>]>,
     pub(crate) idle: Idle,
+    /// In the workers' place, in a simulation. There no thread has a worker installed, and so every wake comes by [`inject`].
+    pub(crate) simulator: Option<Arc<Simulator>>,
 }
 
 impl Scheduler {
-    pub(crate) fn new(remotes: Box<[Arc<Remote>]>) -> Self {
+    pub(crate) fn new(remotes: Box<[Arc<Remote>]>, simulator: Option<Arc<Simulator>>) -> Self {
         let idle = Idle::new(remotes.len());
-        Self { injector: Injector::new(), system: Injector::new(), remotes, idle }
+        Self { injector: Injector::new(), system: Injector::new(), remotes, idle, simulator }
     }
 
     /// Makes one more worker look for work, if one is parked and none looks already.
@@ -145,6 +148,9 @@ impl Scheduler {
     }
 
     fn inject(&self, task: Task) {
+        if let Some(simulator) = &self.simulator {
+            return simulator.push(task);
+        }
         if task.metadata().system {
             self.system.push(task);
         } else {

@@ -8,6 +8,7 @@ use crate::scheduler::fresh::{Place, Wait};
 use crate::scheduler::idle::Idle;
 use crate::scheduler::watch::Watch;
 use crate::scheduler::{Counters, Home, Remote, Task};
+use crate::simulation::simulator;
 use crate::timer::Entry;
 use crossbeam_deque::{Steal, Worker as Queue};
 use std::cell::{Cell, OnceCell};
@@ -79,7 +80,10 @@ impl Local {
 
     /// The process that this thread polls at the moment.
     pub(crate) fn current() -> Option<Pid> {
-        Self::with(|local| local.and_then(|local| local.current.get()))
+        Self::with(|local| match local {
+            Some(local) => local.current.get(),
+            None => simulator::current(),
+        })
     }
 
     /// The home through which this thread spawns into the runtime of `home`, and the shard for its next process.
