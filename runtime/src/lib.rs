@@ -64,6 +64,8 @@ mod sealed;
 mod shared;
 mod shutdown;
 mod signal;
+mod site;
+mod stalls;
 mod sync;
 mod target;
 mod timer;
@@ -74,7 +76,7 @@ pub use error::{
     SendErrorKind, SpawnError, TimedOut,
 };
 pub use exit::{Cause, ExitReason, IntoExitReason, Panic};
-pub use info::{Activity, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, WorkerInfo};
+pub use info::{Activity, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, Whereabouts, WorkerInfo};
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;
 pub use pg::{GroupChange, GroupEvent, GroupView};
@@ -88,6 +90,7 @@ pub use process::spawn::ProcessBuilder;
 pub use report::AbnormalExit;
 pub use runtime::{Handle, Runtime};
 pub use signal::{Down, Exit};
+pub use stalls::Stall;
 pub use target::Target;
 pub use timer::deliver::TimerRef;
 pub use timer::sleep::Sleep;

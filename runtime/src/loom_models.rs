@@ -12,6 +12,7 @@ use crate::process::{ending, joint};
 use crate::scheduler::Home;
 use crate::scheduler::idle::Idle;
 use crate::scheduler::slot::Slot;
+use crate::scheduler::vigil::Vigil;
 use crate::signal::Signal;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use loom::thread;
@@ -65,7 +66,7 @@ fn run<F: Future>(token: &Arc<Token>, future: F) -> F::Output {
 
 fn process(home: &Arc<Home>, mailbox: Mailbox) -> Arc<Control<u32>> {
     let made = home.shared.table.insert(0, |pid| {
-        let control = Arc::new(Control::<u32>::new(Head::new(pid, None, Arc::clone(home), false), mailbox));
+        let control = Arc::new(Control::<u32>::new(Head::new(pid, None, Arc::clone(home)), mailbox));
         (control.clone() as AnyProcess, control)
     });
     made.expect("room in the table")
@@ -274,7 +275,7 @@ fn work_finds_a_worker_awake_or_wakes_it() {
                     if work.swap(false, Ordering::AcqRel) {
                         break;
                     }
-                    idle.enter(0, u64::MAX, u64::MAX);
+                    idle.enter(0, u64::MAX);
                     if std::mem::take(&mut searching) {
                         idle.stop_search();
                     }
@@ -314,7 +315,7 @@ fn an_earlier_timer_finds_the_timekeeper_awake_or_wakes_it() {
                     if until == 5 {
                         break;
                     }
-                    idle.enter(0, until, u64::MAX);
+                    idle.enter(0, until);
                     Idle::before_last_look();
                     if !idle.is_unattended(next.load(Ordering::SeqCst)) {
                         token.park();
@@ -330,6 +331,26 @@ fn an_earlier_timer_finds_the_timekeeper_awake_or_wakes_it() {
             token.unpark();
         }
         worker.join().expect("the worker saw the timer");
+    });
+}
+
+/// An overseer that wants to rest against a worker that wakes up: `Local::sleep` and `overseer::oversee`. Were the overseer
+/// to rest while the worker is awake, nobody would see that get stuck.
+#[test]
+fn no_worker_is_awake_while_the_overseer_rests_unwoken() {
+    explore(|| {
+        let (idle, vigil) = (Arc::new(Idle::new(1)), Arc::new(Vigil::new()));
+        idle.enter(0, u64::MAX);
+        let worker = {
+            let (idle, vigil) = (Arc::clone(&idle), Arc::clone(&vigil));
+            thread::spawn(move || {
+                assert!(idle.leave(0));
+                vigil.resume();
+            })
+        };
+        let rests = vigil.rest(|| idle.asleep() == 1);
+        worker.join().expect("the worker does not fail");
+        assert!(!rests || !vigil.is_dormant(), "it rests, and the worker has not woken it");
     });
 }
 

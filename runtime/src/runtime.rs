@@ -14,6 +14,7 @@ use crate::scheduler::Home;
 use crate::scheduler::worker::Local;
 use crate::shared::Shared;
 use crate::signal::Exit;
+use crate::stalls::Stall;
 use crate::target::{Target, find};
 use crate::timer::deliver::{self, TimerRef, typed};
 use crate::timer::sleep::{Alarm, Sleep};
@@ -125,6 +126,7 @@ impl Handle {
     /// # Errors
     ///
     /// [`SpawnError`]: the limit of processes, or a runtime that shuts down.
+    #[track_caller]
     pub fn spawn<M, F, Fut>(&self, body: F) -> Result<Address<M>, SpawnError>
     where
         M: Send + 'static,
@@ -282,6 +284,15 @@ impl Handle {
     #[must_use]
     pub fn abnormal_exits(&self) -> Vec<AbnormalExit> {
         self.shared().reports.abnormal_exits().0
+    }
+
+    /// The stalls that last, and the last 64 that are over: processes that ran for longer than
+    /// [`Builder::stall_limit`] without awaiting, and so held up their worker until a spare thread took over. They are
+    /// reported through `tracing` as well. A process that was told to end meanwhile is shown as wedged.
+    #[must_use]
+    pub fn stalls(&self) -> Vec<Stall> {
+        let shared = self.shared();
+        shared.stalls.all(shared.clock.now())
     }
 
     /// Runs a future on this thread, to its end.

@@ -7,14 +7,18 @@ use crate::registry::Registry;
 use crate::report::Reports;
 use crate::scheduler::parker::Parker;
 use crate::scheduler::slot::Slot;
+use crate::scheduler::spare::Spares;
 use crate::scheduler::worker::Queues;
 use crate::scheduler::{Remote, Scheduler, Task};
+use crate::site::Sites;
+use crate::stalls::Stalls;
 use crate::timer::Timers;
 use crossbeam_utils::CachePadded;
 use once_cell::sync::OnceCell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 /// The parts of a runtime that its workers share.
 pub(crate) struct Shared {
@@ -27,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) timers: Timers,
     pub(crate) scheduler: Scheduler,
     pub(crate) reports: Reports,
+    pub(crate) stalls: Stalls,
+    pub(crate) sites: Sites,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) limits: Limits,
 }
@@ -35,11 +41,13 @@ pub(crate) struct Shared {
 pub(crate) struct Limits {
     pub(crate) processes: usize,
     pub(crate) names: usize,
+    /// How long a process may run without awaiting.
+    pub(crate) stall: Duration,
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>, remotes: Box<[Arc<Remote>]>, limits: Limits) -> Self {
-        let workers = remotes.len();
+    pub(crate) fn new(name: Arc<str>, remotes: Box<[Arc<Remote>]>, spares: Spares, limits: Limits) -> Self {
+        let workers = remotes.len() - spares.most();
         #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
         let tag = RandomState::new().hash_one(workers) as u32;
         Self {
@@ -51,8 +59,10 @@ impl Shared {
             registry: Registry::new(limits.names),
             groups: OnceCell::new(),
             timers: Timers::new(workers + 1),
-            scheduler: Scheduler::new(remotes),
+            scheduler: Scheduler::new(remotes, spares),
             reports: Reports::default(),
+            stalls: Stalls::default(),
+            sites: Sites::new(tag),
             lifecycle: Lifecycle::default(),
             limits,
         }
@@ -78,13 +88,15 @@ impl Shared {
 
     pub(crate) fn wake_all(&self) {
         self.scheduler.remotes.iter().for_each(|remote| remote.parker.unpark());
+        self.scheduler.spares.wake_resting();
+        self.scheduler.vigil.wake();
     }
 
     #[cfg(test)]
     pub(crate) fn detached() -> Arc<Self> {
-        let limits = Limits { processes: 1000, names: 1000 };
+        let limits = Limits { processes: 1000, names: 1000, stall: crate::limits::STALL };
         let remote = Remote::new(&Queues::new());
-        Arc::new(Self::new("detached".into(), Box::new([Arc::new(remote)]), limits))
+        Arc::new(Self::new("detached".into(), Box::new([Arc::new(remote)]), Spares::new(1, Vec::new()), limits))
     }
 }
 
@@ -99,6 +111,7 @@ impl Remote {
             fresh: CachePadded::default(),
             ticked: AtomicU64::new(0),
             polled: AtomicU64::new(0),
+            dismissed: AtomicBool::new(false),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Driver: calls: a request with the right to answer it, and the wait for the answer.
 use crate::budget;
 use crate::error::{CallError, CallErrorKind};
+use crate::info::Whereabouts;
 use crate::limits::{CALL, CALL_CYCLE};
 use crate::pid::Pid;
 use crate::process::address::Address;
@@ -191,13 +192,19 @@ where
             ready!(budget::poll_proceed(cx));
             let make = this.make.take().expect("polled after it was ready");
             return match this.begin(make, cx) {
-                Ok(()) => Poll::Pending,
+                Ok(()) => {
+                    budget::note_await(Whereabouts::Call);
+                    Poll::Pending
+                }
                 Err(error) => Poll::Ready(Err(error)),
             };
         };
         let (answer, timer) = cell.poll(cx.waker(), || !this.callee.is_alive());
         let result = match answer {
-            Answer::NotYet => return Poll::Pending,
+            Answer::NotYet => {
+                budget::note_await(Whereabouts::Call);
+                return Poll::Pending;
+            }
             Answer::Answered(value) => Ok(value),
             Answer::Ended(reason) => Err(this.error(CallErrorKind::Ended(reason), None)),
             Answer::Dropped => Err(this.error(CallErrorKind::NoReply, None)),

@@ -150,6 +150,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// [`SpawnError`]: the limit of processes, a runtime or a process that is ending.
+    #[track_caller]
     pub fn spawn<N, F, Fut>(&mut self, body: F) -> Result<Address<N>, SpawnError>
     where
         N: Send + 'static,
@@ -165,6 +166,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// As [`Context::spawn`].
+    #[track_caller]
     pub fn spawn_link<N, F, Fut>(&mut self, body: F) -> Result<Address<N>, SpawnError>
     where
         N: Send + 'static,
@@ -179,6 +181,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// As [`Context::spawn`].
+    #[track_caller]
     pub fn spawn_monitor<N, F, Fut>(
         &mut self,
         body: F,

@@ -15,7 +15,9 @@
 //!   Were it set outside the lock, a push in between would wake nobody. It is set as soon as the last message is taken:
 //!   the receiver, when it comes for the next, needs the lock only if `arrived` has moved since. (A push in between wakes a
 //!   running process, which is then polled once more than it needs.)
+use crate::budget;
 use crate::exit::{Arrival, Effect, ExitReason, judge};
+use crate::info::Whereabouts;
 use crate::link::PeerSet;
 use crate::mailbox::{Mailbox, Overflow, Signals};
 use crate::monitor::MonitorRef;
@@ -65,13 +67,14 @@ pub(crate) struct Head {
     pub(crate) idle_since: AtomicU32,
     /// Messages were taken from a batch since waiting senders were last looked at.
     pub(crate) unsettled: AtomicBool,
-    pub(crate) system: bool,
+    /// What it awaited when its last poll ended ([`crate::Whereabouts`]).
+    pub(crate) whereabouts: AtomicU8,
     /// The mailbox drops its oldest when it is full, so that nothing is drawn ahead.
     pub(crate) drops_oldest: bool,
 }
 
 impl Head {
-    pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>, system: bool) -> Self {
+    pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
         let started = (home.shared.clock.seen() / 100_000_000) as u32;
         Self {
@@ -87,7 +90,7 @@ impl Head {
             life: AtomicU8::new(ALIVE),
             idle_since: AtomicU32::new(0),
             unsettled: AtomicBool::new(false),
-            system,
+            whereabouts: AtomicU8::new(Whereabouts::Start.code()),
             drops_oldest: false,
         }
     }
@@ -126,6 +129,7 @@ impl Head {
         #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
         let now = (self.home.shared.clock.seen() / 100_000_000) as u32;
         self.idle_since.store(now.max(1), Ordering::Relaxed);
+        budget::note_await(Whereabouts::Receive);
     }
 
     /// The receiver took some messages for good.
@@ -143,6 +147,8 @@ pub(crate) struct Core {
     pub(crate) waker: Option<Waker>,
     pub(crate) pushed: u32,
     pub(crate) bound: u32,
+    /// The number of the place in the program where it was spawned.
+    pub(crate) site: u32,
     pub(crate) overflow: Overflow,
     pub(crate) waiting: bool,
     pub(crate) trapping: bool,
@@ -222,6 +228,7 @@ impl Core {
             waker: None,
             pushed: 0,
             bound: mailbox.bound,
+            site: u32::MAX,
             overflow: mailbox.overflow,
             waiting: false,
             trapping: false,

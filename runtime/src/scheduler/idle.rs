@@ -109,21 +109,29 @@ impl Idle {
         self.searching.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
-    /// Enters the list of sleepers; the moment until which it sleeps, if it is the timekeeper now. While others are awake,
-    /// the timekeeper looks up at `recheck` at the latest: one of them may be stuck in a poll. The caller then stops
+    /// Enters the list of sleepers; the moment until which it sleeps, if it is the timekeeper now. The caller then stops
     /// searching, looks at everything once more, and sleeps or leaves.
-    pub(crate) fn enter(&self, worker: usize, next_timer: u64, recheck: u64) -> Option<u64> {
+    pub(crate) fn enter(&self, worker: usize, next_timer: u64) -> Option<u64> {
         let mut sleepers = self.sleepers.lock();
         sleepers.list.push(worker);
         self.sleeping.store(sleepers.list.len(), Ordering::SeqCst);
-        let until = if sleepers.list.len() < self.workers { next_timer.min(recheck) } else { next_timer };
-        let keeps = until < self.keeper_until.load(Ordering::Relaxed);
+        let keeps = next_timer < self.keeper_until.load(Ordering::Relaxed);
         if keeps {
             sleepers.keeper = Some(worker);
-            self.keeper_until.store(until, Ordering::SeqCst);
+            self.keeper_until.store(next_timer, Ordering::SeqCst);
         }
         drop(sleepers);
-        keeps.then_some(until)
+        keeps.then_some(next_timer)
+    }
+
+    /// How many sleep.
+    pub(crate) fn asleep(&self) -> usize {
+        self.sleeping.load(Ordering::SeqCst)
+    }
+
+    /// Whether this one does.
+    pub(crate) fn is_asleep(&self, worker: usize) -> bool {
+        self.sleepers.lock().list.contains(&worker)
     }
 
     /// Whether a timer at this moment is nobody's care.
@@ -149,8 +157,9 @@ mod tests {
     fn one_is_woken_at_a_time() {
         let idle = Idle::new(3);
         assert_eq!(idle.worker_to_wake(), None);
-        idle.enter(0, u64::MAX, u64::MAX);
-        idle.enter(1, u64::MAX, u64::MAX);
+        idle.enter(0, u64::MAX);
+        idle.enter(1, u64::MAX);
+        assert!(idle.is_asleep(1) && !idle.is_asleep(2) && idle.asleep() == 2);
         assert_eq!(idle.worker_to_wake(), Some(1));
         assert_eq!(idle.worker_to_wake(), None, "one searches");
         assert!(!idle.leave(1) && idle.stop_search());
@@ -160,23 +169,14 @@ mod tests {
     #[test]
     fn work_wakes_others_before_the_timekeeper_and_a_timer_wakes_the_timekeeper() {
         let idle = Idle::new(4);
-        assert_eq!(idle.enter(0, u64::MAX, u64::MAX), None);
-        assert_eq!(idle.enter(1, 50, u64::MAX), Some(50));
-        assert_eq!(idle.enter(2, 50, u64::MAX), None, "one keeps the time");
+        assert_eq!(idle.enter(0, u64::MAX), None);
+        assert_eq!(idle.enter(1, 50), Some(50));
+        assert_eq!(idle.enter(2, 50), None, "one keeps the time");
         assert_eq!(idle.worker_to_wake(), Some(2));
         assert_eq!((idle.worker_for_timer(50), idle.worker_for_timer(40)), (None, Some(1)));
         assert!(idle.is_unattended(50));
         assert_eq!(idle.worker_for_timer(60), Some(0), "nobody keeps the time");
         assert_eq!((idle.worker_for_timer(60), idle.worker_to_wake()), (None, None));
-    }
-
-    #[test]
-    fn while_one_is_awake_the_timekeeper_looks_up_now_and_then() {
-        let idle = Idle::new(2);
-        assert_eq!(idle.enter(0, 100, 10), Some(10));
-        assert_eq!(idle.enter(1, 100, 10), None, "all sleep, and the first looks up and sees it");
-        assert!(idle.leave(0));
-        assert_eq!(idle.enter(0, 100, 10), Some(100));
     }
 
     #[test]

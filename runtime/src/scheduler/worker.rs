@@ -1,12 +1,12 @@
 //! Driver: a worker: takes the next process, polls it, looks at the clock now and then, and sleeps when there is nothing.
 use crate::clock::nanos;
-use crate::limits::{FRESH_STALE, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
+use crate::limits::{PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
 use crate::process::reply::Pending;
 use crate::scheduler::idle::Idle;
 use crate::scheduler::watch::Watch;
-use crate::scheduler::{Counters, Home, Remote, Task};
+use crate::scheduler::{Counters, Home, Remote, Task, inject};
 use crate::timer::Entry;
 use crossbeam_deque::{Steal, Worker as Queue};
 use std::cell::{Cell, OnceCell};
@@ -53,6 +53,8 @@ pub(crate) struct Local {
     due: Cell<Vec<Entry>>,
     /// It was the timekeeper when it last slept.
     kept_time: Cell<bool>,
+    /// It is a spare thread, which works until it is dismissed.
+    on_duty: Cell<bool>,
 }
 
 impl Local {
@@ -146,7 +148,7 @@ impl Local {
     /// not come to it; but for those that nobody waits for any more.
     fn arm_time_outs(&self, all: bool) {
         let shared = &self.home.shared;
-        for remote in &shared.scheduler.remotes {
+        for remote in shared.scheduler.remotes() {
             let taken = if Arc::ptr_eq(remote, &self.remote) {
                 remote.fresh.tick(&shared.clock, all)
             } else {
@@ -216,7 +218,7 @@ impl Local {
 
     /// Takes some of what another worker has queued and was woken.
     fn steal_woken(&self) -> Option<Task> {
-        let remotes = &self.home.shared.scheduler.remotes;
+        let remotes = self.home.shared.scheduler.remotes();
         let me = self.home.index;
         let victims = (1..remotes.len()).map(|distance| &remotes[(me + distance) % remotes.len()]);
         let task = victims
@@ -242,7 +244,7 @@ impl Local {
             self.searching.set(true);
         }
         let began = shared.clock.peek();
-        let mut watch = Watch::new(self.home.index, &shared.scheduler.remotes, began);
+        let mut watch = Watch::new(self.home.index, shared.scheduler.remotes(), began);
         loop {
             if let Some(task) = self.next().or_else(|| self.steal_woken()) {
                 return Some(task);
@@ -334,8 +336,7 @@ impl Local {
         let (idle, me) = (&shared.scheduler.idle, self.home.index);
         self.arm_time_outs(true);
         let next = shared.timers.earliest();
-        let recheck = shared.clock.now().saturating_add(nanos(FRESH_STALE));
-        let keeps = idle.enter(me, next, recheck);
+        let keeps = idle.enter(me, next);
         if self.searching.replace(false) {
             idle.stop_search();
         }
@@ -352,6 +353,7 @@ impl Local {
         if !idle.leave(me) {
             self.searching.set(true);
         }
+        shared.scheduler.vigil.resume();
         self.kept_time.set(keeps.is_some());
         self.polls_to_tick.set(0);
     }
@@ -374,6 +376,9 @@ impl Local {
                 if lifecycle.is_closed() {
                     break;
                 }
+                if self.on_duty.get() && self.remote.dismissed.load(Ordering::Acquire) {
+                    return self.retire();
+                }
             }
             match self.next().or_else(|| self.steal_woken()).or_else(|| self.search()) {
                 Some(task) => {
@@ -389,6 +394,16 @@ impl Local {
             drop_caught(task);
         }
     }
+
+    /// The end of a spare thread's duty: what it has goes to the others.
+    fn retire(&self) {
+        self.arm_time_outs(true);
+        self.hand_over_timekeeping();
+        while let Some(task) = self.take_slot().or_else(|| self.take_queued()) {
+            inject(task);
+        }
+        self.stop_searching();
+    }
 }
 
 pub(crate) fn taken(attempt: impl Fn() -> Steal<Task>) -> Option<Task> {
@@ -403,6 +418,23 @@ pub(crate) fn taken(attempt: impl Fn() -> Steal<Task>) -> Option<Task> {
 
 /// The body of a worker's thread.
 pub(crate) fn work(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
+    install(home, remote, queues, Local::run);
+}
+
+/// The body of a spare thread, which works whenever it has a duty.
+pub(crate) fn stand_by(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
+    install(home, remote, queues, |local| {
+        let scheduler = &local.home.shared.scheduler;
+        while scheduler.spares.wait_for_duty(local.home.index, &local.home.shared.lifecycle) {
+            local.on_duty.set(true);
+            local.polls_to_tick.set(TICK_POLLS);
+            local.run();
+            scheduler.spares.rest(local.home.index);
+        }
+    });
+}
+
+fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnce(&Local)) {
     let shard = home.index;
     let local = Local {
         home,
@@ -420,9 +452,7 @@ pub(crate) fn work(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
         shard: Cell::new(shard),
         due: Cell::new(Vec::new()),
         kept_time: Cell::new(false),
+        on_duty: Cell::new(false),
     };
-    LOCAL.with(|cell| {
-        let local = cell.get_or_init(|| local);
-        local.run();
-    });
+    LOCAL.with(|cell| run(cell.get_or_init(|| local)));
 }
