@@ -43,6 +43,10 @@ pub(crate) const QUIET_LOOKS: u32 = 4;
 pub(crate) const STALLS_KEPT: usize = 64;
 /// Reports of stalls that wait for a slow listener; more are counted and told with the next.
 pub(crate) const STALLS_UNTOLD: usize = 64;
+/// How long sockets wait for a look by busy workers: a few ticks, and well below a millisecond.
+pub(crate) const IO_POLL: Duration = Duration::from_micros(200);
+/// Events of sockets fetched at a time; the rest comes with the next fetch.
+pub(crate) const IO_EVENTS: usize = 1024;
 /// Ticks that a time-out stays with its worker before it gets a timer: a call that is queued behind some dozens of others is
 /// over by then.
 pub(crate) const FRESH_TICKS: usize = 4;

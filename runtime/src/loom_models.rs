@@ -2,6 +2,7 @@
 //! and a lost wake-up shows as a deadlock. Run as CONTRIBUTING.md says. What crossbeam, parking_lot and async-task do is
 //! not seen by loom and is taken as correct.
 use crate::exit::ExitReason;
+use crate::io::readiness::{Chance, Direction, Edge, Readiness};
 use crate::mailbox::Mailbox;
 use crate::monitor::MonitorRef;
 use crate::process::context::Context;
@@ -11,6 +12,7 @@ use crate::process::send::Turn;
 use crate::process::{ending, joint};
 use crate::scheduler::Home;
 use crate::scheduler::idle::Idle;
+use crate::scheduler::parker::{Place, Sleeper};
 use crate::scheduler::slot::Slot;
 use crate::scheduler::vigil::Vigil;
 use crate::signal::Signal;
@@ -351,6 +353,77 @@ fn no_worker_is_awake_while_the_overseer_rests_unwoken() {
         let rests = vigil.rest(|| idle.asleep() == 1);
         worker.join().expect("the worker does not fail");
         assert!(!rests || !vigil.is_dormant(), "it rests, and the worker has not woken it");
+    });
+}
+
+/// One who sleeps, parked first and in the poller then, against one who wakes it twice for two things: `Parker`.
+#[test]
+fn a_sleeper_is_woken_where_it_sleeps() {
+    explore(|| {
+        let sleeper = Arc::new((Sleeper::new(), Token::default(), Token::default(), AtomicU64::new(0)));
+        let waker = {
+            let sleeper = Arc::clone(&sleeper);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    sleeper.3.fetch_add(1, Ordering::AcqRel);
+                    match sleeper.0.notify() {
+                        Some(Place::Parked) => sleeper.1.unpark(),
+                        Some(Place::Polling) => sleeper.2.unpark(),
+                        None => {}
+                    }
+                }
+            })
+        };
+        let (word, parked, polling, things) = &*sleeper;
+        for (place, token, number) in [(Place::Parked, parked, 1), (Place::Polling, polling, 2)] {
+            while things.load(Ordering::Acquire) < number {
+                if word.enter(place) {
+                    token.park();
+                }
+                word.leave();
+            }
+        }
+        waker.join().expect("the waker does not fail");
+    });
+}
+
+/// One who tries and waits against a poller that tells of edges, each after something has come: `Socket::poll_try`.
+#[test]
+fn no_edge_is_lost_between_an_attempt_and_the_wait() {
+    explore(|| {
+        let socket = Arc::new((Readiness::new(), AtomicU64::new(0)));
+        let poller = {
+            let socket = Arc::clone(&socket);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    socket.1.fetch_add(1, Ordering::AcqRel);
+                    let edge = Edge { readable: true, ..Edge::default() };
+                    socket.0.tell(edge).into_iter().flatten().for_each(Waker::wake);
+                }
+            })
+        };
+        let (readiness, came) = &*socket;
+        let token = Arc::new(Token::default());
+        let waker = Waker::from(Arc::clone(&token));
+        let mut taken = 0;
+        while taken < 2 {
+            match readiness.chance(Direction::Read) {
+                Chance::Try(told) => match came.swap(0, Ordering::AcqRel) {
+                    0 => readiness.refused(Direction::Read, told),
+                    some => {
+                        taken += some;
+                        readiness.drained(Direction::Read, told);
+                    }
+                },
+                Chance::Wait => {
+                    if readiness.wait(Direction::Read, &waker).is_pending() {
+                        token.park();
+                    }
+                }
+                Chance::Over => unreachable!("nobody ends it"),
+            }
+        }
+        poller.join().expect("the poller does not fail");
     });
 }
 

@@ -114,6 +114,10 @@ impl Handle {
         Self { home }
     }
 
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.home.shared
     }

@@ -87,7 +87,7 @@ impl Shared {
     }
 
     pub(crate) fn wake_all(&self) {
-        self.scheduler.remotes.iter().for_each(|remote| remote.parker.unpark());
+        (0..self.scheduler.remotes.len()).for_each(|index| self.scheduler.unpark(index));
         self.scheduler.spares.wake_resting();
         self.scheduler.vigil.wake();
     }

@@ -35,6 +35,7 @@ pub(crate) fn run(shared: &Shared) {
     for timer in shared.timers.drain() {
         end_timer(timer);
     }
+    shared.scheduler.io.close();
     shared.discard_queued();
     if remaining > 0 {
         each(shared, release_waiting);

@@ -22,6 +22,8 @@ pub(crate) struct Idle {
     searching: AtomicUsize,
     sleeping: AtomicUsize,
     keeper_until: AtomicU64,
+    /// Who was in the poller of sockets last; a hint, read and written relaxed.
+    polling: AtomicUsize,
     sleepers: Mutex<Sleepers>,
     workers: usize,
 }
@@ -37,6 +39,7 @@ impl Idle {
             searching: AtomicUsize::new(0),
             sleeping: AtomicUsize::new(0),
             keeper_until: AtomicU64::new(u64::MAX),
+            polling: AtomicUsize::new(usize::MAX),
             sleepers: Mutex::new(Sleepers { list: Vec::with_capacity(workers), keeper: None }),
             workers,
         }
@@ -68,7 +71,15 @@ impl Idle {
             return None;
         }
         let keeper = sleepers.keeper;
-        let at = sleepers.list.iter().rposition(|worker| (Some(*worker) == keeper) == keeper_first);
+        let find = |wanted: &dyn Fn(usize) -> bool| sleepers.list.iter().rposition(|worker| wanted(*worker));
+        let at = if keeper_first {
+            find(&|worker| Some(worker) == keeper)
+        } else {
+            // One that is parked is woken for less, and leaves the sockets attended.
+            let polling = self.polling.load(Ordering::Relaxed);
+            let parked = find(&|worker| Some(worker) != keeper && worker != polling);
+            parked.or_else(|| find(&|worker| worker != polling))
+        };
         let at = at.or(sleepers.list.len().checked_sub(1))?;
         let worker = sleepers.list.swap_remove(at);
         self.left(&mut sleepers, worker);
@@ -124,6 +135,11 @@ impl Idle {
         keeps.then_some(next_timer)
     }
 
+    /// This one sleeps in the poller of sockets.
+    pub(crate) fn note_polling(&self, worker: usize) {
+        self.polling.store(worker, Ordering::Relaxed);
+    }
+
     /// How many sleep.
     pub(crate) fn asleep(&self) -> usize {
         self.sleeping.load(Ordering::SeqCst)
@@ -177,6 +193,19 @@ mod tests {
         assert!(idle.is_unattended(50));
         assert_eq!(idle.worker_for_timer(60), Some(0), "nobody keeps the time");
         assert_eq!((idle.worker_for_timer(60), idle.worker_to_wake()), (None, None));
+    }
+
+    #[test]
+    fn parked_ones_are_woken_for_work_before_the_one_in_the_poller() {
+        let idle = Idle::new(3);
+        assert_eq!(idle.enter(0, 50), Some(50));
+        idle.enter(1, u64::MAX);
+        idle.enter(2, u64::MAX);
+        idle.note_polling(2);
+        for expected in [Some(1), Some(0), Some(2), None] {
+            assert_eq!(idle.worker_to_wake(), expected);
+            assert!(expected.is_none() || idle.stop_search());
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) mod vigil;
 pub(crate) mod watch;
 pub(crate) mod worker;
 
+use crate::io::Io;
 use crate::pid::Pid;
 use crate::process::reply::Pending;
 use crate::shared::Shared;
@@ -60,7 +61,7 @@ impl Home {
     pub(crate) fn announce_timer(&self, deadline: u64) {
         let scheduler = &self.shared.scheduler;
         if let Some(worker) = scheduler.idle.worker_for_timer(deadline) {
-            scheduler.remotes[worker].parker.unpark();
+            scheduler.unpark(worker);
         }
     }
 
@@ -144,6 +145,7 @@ pub(crate) struct Scheduler {
     pub(crate) idle: Idle,
     pub(crate) vigil: Vigil,
     pub(crate) spares: Spares,
+    pub(crate) io: Io,
 }
 
 impl Scheduler {
@@ -158,7 +160,13 @@ impl Scheduler {
             idle: Idle::new(workers),
             vigil: Vigil::new(),
             spares,
+            io: Io::default(),
         }
+    }
+
+    /// Wakes a worker or spare thread, wherever it sleeps.
+    pub(crate) fn unpark(&self, index: usize) {
+        self.remotes[index].parker.unpark(|| self.io.wake());
     }
 
     /// The workers and the spare threads that have been started.
@@ -176,7 +184,7 @@ impl Scheduler {
         // Pairs with the fence between a worker's announcement that it parks and its last look at the queues.
         fence(Ordering::SeqCst);
         if let Some(worker) = self.idle.worker_to_wake() {
-            self.remotes[worker].parker.unpark();
+            self.unpark(worker);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::limits::{PARK, QUIET_LOOKS};
 use crate::scheduler::spare::Given;
 use crate::scheduler::stall::{Finding, Sample, Standstill};
 use crate::scheduler::worker::stand_by;
-use crate::scheduler::{Home, inject};
+use crate::scheduler::{Home, Scheduler, inject};
 use crate::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,9 +20,15 @@ pub(crate) fn oversee(home: &Arc<Home>) {
     let limit = shared.limits.stall;
     let mut known: Vec<Standstill> = Vec::new();
     let mut quiet_looks = 0;
+    let mut fetches = None;
     let quiet = || scheduler.idle.asleep() == scheduler.workers && scheduler.spares.on_duty() == 0;
     while !shared.lifecycle.is_closed() {
         look(home, &mut known, nanos(limit));
+        let before = std::mem::replace(&mut fetches, scheduler.io.unattended());
+        if fetches.is_some() && fetches == before && scheduler.idle.asleep() > 0 {
+            // Whoever was in the poller runs something that takes long; one that sleeps takes its place.
+            scheduler.notify();
+        }
         quiet_looks = if quiet() { quiet_looks + 1 } else { 0 };
         if quiet_looks >= QUIET_LOOKS && scheduler.vigil.rest(|| quiet() && !shared.lifecycle.is_closed()) {
             scheduler.vigil.wait(PARK);
@@ -45,9 +51,9 @@ fn look(home: &Arc<Home>, known: &mut Vec<Standstill>, limit: u64) {
             continue;
         };
         match standstill.look(sample, now, limit) {
-            Finding::Moves => scheduler.spares.dismiss(index, &scheduler.remotes),
+            Finding::Moves => dismiss(scheduler, index),
             Finding::Over(lasted) => {
-                scheduler.spares.dismiss(index, &scheduler.remotes);
+                dismiss(scheduler, index);
                 shared.stalls.end(index, lasted);
             }
             Finding::Still { relieve: wanted, report } => {
@@ -90,6 +96,13 @@ fn rescue(home: &Arc<Home>, index: usize) {
     }
     if remote.has_queued() {
         scheduler.notify();
+    }
+}
+
+/// Lets those who stand in for this worker rest.
+fn dismiss(scheduler: &Scheduler, worker: usize) {
+    for spare in scheduler.spares.dismiss(worker, &scheduler.remotes) {
+        scheduler.unpark(spare);
     }
 }
 

@@ -111,19 +111,17 @@ impl Spares {
         index >= self.first && !matches!(self.places.lock()[index - self.first], Place::OnDuty(_))
     }
 
-    /// This worker gets on again: whoever stands in for it is to rest.
-    pub(crate) fn dismiss(&self, worker: usize, remotes: &[Arc<Remote>]) {
+    /// This worker gets on again: whoever stands in for it is to rest. Those who are to be woken for that, by the numbers of
+    /// their remotes.
+    #[must_use]
+    pub(crate) fn dismiss(&self, worker: usize, remotes: &[Arc<Remote>]) -> Vec<usize> {
         if self.on_duty() == 0 {
-            return;
+            return Vec::new();
         }
         let places = self.places.lock();
         let standing_in = |place: &Place| matches!(place, Place::OnDuty(other) if *other == worker);
-        for at in (0..self.most).filter(|at| standing_in(&places[*at])) {
-            let remote = &remotes[self.first + at];
-            if !remote.dismissed.swap(true, Ordering::AcqRel) {
-                remote.parker.unpark();
-            }
-        }
+        let dismissed = (0..self.most).filter(|at| standing_in(&places[*at])).map(|at| self.first + at);
+        dismissed.filter(|index| !remotes[*index].dismissed.swap(true, Ordering::AcqRel)).collect()
     }
 
     /// The runtime is closed: those who rest are to end.
@@ -148,7 +146,7 @@ mod tests {
         assert!(matches!(spares.give(1, &remotes), Given::Start(3, _)));
         assert!(matches!(spares.give(0, &remotes), Given::Nobody));
         assert!(spares.wait_for_duty(3, &lifecycle));
-        spares.dismiss(1, &remotes);
+        assert_eq!((spares.dismiss(1, &remotes), spares.dismiss(1, &remotes)), (vec![3], vec![]));
         assert_eq!(dismissed(), [false, true]);
         spares.rest(3);
         assert_eq!((spares.on_duty(), spares.is_resting(3), spares.is_resting(2)), (1, true, false));

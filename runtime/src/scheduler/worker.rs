@@ -12,6 +12,7 @@ use crossbeam_deque::{Steal, Worker as Queue};
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 thread_local! {
@@ -55,6 +56,10 @@ pub(crate) struct Local {
     kept_time: Cell<bool>,
     /// It is a spare thread, which works until it is dismissed.
     on_duty: Cell<bool>,
+    /// Those whose sockets are ready; empty but while they are woken.
+    woken: Cell<Vec<Waker>>,
+    /// It was a socket that last woke it.
+    by_io: Cell<bool>,
 }
 
 impl Local {
@@ -243,6 +248,8 @@ impl Local {
             }
             self.searching.set(true);
         }
+        // Who lives by sockets finds its next work in the poller.
+        let patience = if self.by_io.get() { 0 } else { nanos(SEARCH) };
         let began = shared.clock.peek();
         let mut watch = Watch::new(self.home.index, shared.scheduler.remotes(), began);
         loop {
@@ -253,7 +260,7 @@ impl Local {
             if let Some(task) = watch.steal(now, &self.queues.newborn) {
                 return self.count_steal(Some(task));
             }
-            if now.saturating_sub(began) > nanos(SEARCH) && !watch.is_hungry() {
+            if now.saturating_sub(began) >= patience && !watch.is_hungry() {
                 return None;
             }
             (0..8).for_each(|_| std::hint::spin_loop());
@@ -305,6 +312,9 @@ impl Local {
         if !self.fire_timers(now) {
             self.polls_to_tick.set(self.tick_polls.get().min(4));
         }
+        let mut woken = self.woken.take();
+        self.home.shared.scheduler.io.look(now, &mut woken);
+        self.wake_all(woken);
         if let Some(task) = self.take_injected() {
             self.queues.woken.push(task);
         }
@@ -336,6 +346,7 @@ impl Local {
         let (idle, me) = (&shared.scheduler.idle, self.home.index);
         self.arm_time_outs(true);
         let next = shared.timers.earliest();
+        let mut woken = self.woken.take();
         let keeps = idle.enter(me, next);
         if self.searching.replace(false) {
             idle.stop_search();
@@ -348,14 +359,23 @@ impl Local {
         if !awake {
             Counters::add(&self.remote.counters.parks, 1);
             let time = keeps.map(|until| Duration::from_nanos(until.saturating_sub(shared.clock.now())));
-            self.remote.parker.park(time.unwrap_or(PARK).min(PARK));
+            let time = time.unwrap_or(PARK).min(PARK);
+            shared.scheduler.io.sleep(&self.remote.parker, time, &mut woken, || idle.note_polling(me));
         }
         if !idle.leave(me) {
             self.searching.set(true);
         }
         shared.scheduler.vigil.resume();
+        self.by_io.set(!woken.is_empty());
+        self.wake_all(woken);
         self.kept_time.set(keeps.is_some());
         self.polls_to_tick.set(0);
+    }
+
+    /// Wakes those whose sockets are ready.
+    fn wake_all(&self, mut woken: Vec<Waker>) {
+        woken.drain(..).for_each(wake_caught);
+        self.woken.set(woken);
     }
 
     /// The timekeeper has got something else to do: another sleeper keeps the time, lest a long poll hold the timers up.
@@ -453,6 +473,8 @@ fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnc
         due: Cell::new(Vec::new()),
         kept_time: Cell::new(false),
         on_duty: Cell::new(false),
+        woken: Cell::new(Vec::new()),
+        by_io: Cell::new(false),
     };
     LOCAL.with(|cell| run(cell.get_or_init(|| local)));
 }
