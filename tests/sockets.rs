@@ -91,17 +91,26 @@ fn a_thousand_connections_echo_under_load_and_kill_and_leave_no_descriptor() {
         let base = descriptors();
         let (server, at) = echo_server(&runtime);
         let busy: Vec<Address<()>> = (0..4).map(|_| yielding(&runtime)).collect();
-        let done = Arc::new(AtomicUsize::new(0));
-        let clients: Vec<Address<()>> = (0..connections_wanted())
-            .map(|number| {
-                let done = Arc::clone(&done);
-                let client = runtime.spawn(async move |ctx: Context<()>| {
-                    client(&ctx.runtime(), at, number as u64, 20).await;
+        let (open, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut clients: Vec<Address<()>> = Vec::new();
+        // In waves, since the system lets 128 wait for a listener and makes further ones try again after seconds.
+        while clients.len() < connections_wanted() {
+            for _ in 0..64 {
+                let (seed, open, done) = (clients.len() as u64, Arc::clone(&open), Arc::clone(&done));
+                let client = runtime.spawn(async move |mut ctx: Context<()>| {
+                    let stream = TcpStream::connect(&ctx.runtime(), at).await.expect("it listens");
+                    talk(&stream, seed, 1).await;
+                    open.fetch_add(1, Ordering::SeqCst);
+                    ctx.recv().await;
+                    talk(&stream, seed, 20).await;
                     done.fetch_add(1, Ordering::SeqCst);
                 });
-                client.expect("a process")
-            })
-            .collect();
+                clients.push(client.expect("a process"));
+            }
+            until(|| open.load(Ordering::SeqCst) == clients.len()).await;
+        }
+        assert!(descriptors() >= base + 2 * clients.len(), "all are open at once");
+        clients.iter().for_each(|client| client.send(()).expect("it waits"));
         // Every third is killed, whatever it does at that moment.
         let mut dice = Dice::new(7);
         let doomed = clients.iter().enumerate().filter(|(number, _)| number % 3 == 0);
@@ -138,8 +147,7 @@ fn yielding(runtime: &Handle) -> Address<()> {
 }
 
 /// Sends messages of all lengths and has each back as it was.
-async fn client(runtime: &Handle, at: SocketAddr, seed: u64, rounds: usize) {
-    let stream = TcpStream::connect(runtime, at).await.expect("it listens");
+async fn talk(stream: &TcpStream, seed: u64, rounds: usize) {
     let mut dice = Dice::new(seed);
     for _ in 0..rounds {
         let sent: Vec<u8> = (0..=dice.below(1500)).map(|_| dice.below(256) as u8).collect();
@@ -148,6 +156,11 @@ async fn client(runtime: &Handle, at: SocketAddr, seed: u64, rounds: usize) {
         stream.read_exact(&mut back).await.expect("it answers");
         assert!(sent == back);
     }
+}
+
+async fn client(runtime: &Handle, at: SocketAddr, seed: u64, rounds: usize) {
+    let stream = TcpStream::connect(runtime, at).await.expect("it listens");
+    talk(&stream, seed, rounds).await;
 }
 
 #[test]

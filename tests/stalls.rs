@@ -207,6 +207,25 @@ fn spare_threads_are_bounded_and_used_again() {
     });
 }
 
+/// An armer may have woken the spare thread for a timer at the very moment at which it is dismissed.
+#[test]
+fn no_timer_is_forgotten_when_a_spare_thread_retires() {
+    on_sizes(&[1], async |_| {
+        let runtime = Runtime::builder().workers(1).stall_limit(Duration::from_millis(2)).build().expect("a runtime");
+        for _ in 0..100 {
+            let flag = Flag::default();
+            let _released = flag.at_the_end();
+            hogs(&runtime, &flag, 1).await;
+            until(|| runtime.runtime_info().spares > 0).await;
+            flag.set();
+            while runtime.runtime_info().spares > 0 {
+                within(runtime.sleep(Duration::from_micros(100))).await;
+            }
+        }
+        within(runtime.shutdown(workers::LONG)).await.into_result().expect("nobody is wedged");
+    });
+}
+
 #[test]
 fn a_process_says_what_it_awaited_last_and_where_it_was_spawned() {
     on_each_size(async |runtime| {

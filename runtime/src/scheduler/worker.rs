@@ -362,13 +362,13 @@ impl Local {
             let time = time.unwrap_or(PARK).min(PARK);
             shared.scheduler.io.sleep(&self.remote.parker, time, &mut woken, || idle.note_polling(me));
         }
-        if !idle.leave(me) {
-            self.searching.set(true);
-        }
+        let taken = !idle.leave(me);
+        self.searching.set(taken);
         shared.scheduler.vigil.resume();
         self.by_io.set(!woken.is_empty());
         self.wake_all(woken);
-        self.kept_time.set(keeps.is_some());
+        // Whoever took it off the list may have done so for a timer.
+        self.kept_time.set(keeps.is_some() || taken);
         self.polls_to_tick.set(0);
     }
 
@@ -418,11 +418,18 @@ impl Local {
     /// The end of a spare thread's duty: what it has goes to the others.
     fn retire(&self) {
         self.arm_time_outs(true);
-        self.hand_over_timekeeping();
         while let Some(task) = self.take_slot().or_else(|| self.take_queued()) {
             inject(task);
         }
         self.stop_searching();
+        // Whether or not it kept the time: one who armed a timer may just have woken it for that, and relies on it.
+        self.kept_time.set(true);
+        self.hand_over_timekeeping();
+        let scheduler = &self.home.shared.scheduler;
+        if scheduler.io.unattended().is_some() {
+            // It may have been in the poller while all the others parked.
+            scheduler.notify();
+        }
     }
 }
 
