@@ -369,3 +369,17 @@ fn blocking_work_runs_in_virtual_time_and_not_for_the_dead() {
     }
     assert!(orders.len() > 20, "the seed decides how long it takes");
 }
+
+#[test]
+fn a_socket_is_refused_with_what_to_use_instead() {
+    let refused = Simulation::new(1).run(async |runtime: Runtime| {
+        let listened = runtime.spawn(async |ctx: Context<()>| -> Result<(), std::io::Error> {
+            let anywhere = ([127, 0, 0, 1], 0).into();
+            colloquium::net::TcpListener::bind(&ctx.runtime(), anywhere)?;
+            Ok(())
+        });
+        listened.expect("room").ended().await
+    });
+    let reason = refused.expect("it ends").value.to_string();
+    assert!(reason.contains("simulation"), "{reason}");
+}

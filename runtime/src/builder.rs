@@ -2,7 +2,10 @@
 use crate::error::BuildError;
 use crate::guest::{Guest, Wanted};
 use crate::info::ShutdownReport;
+use crate::limits;
 use crate::runtime::Runtime;
+use crate::scheduler::overseer::oversee;
+use crate::scheduler::spare::Spares;
 use crate::scheduler::worker::{Queues, work};
 use crate::scheduler::{Home, Remote};
 use crate::shared::{Limits, Shared};
@@ -16,6 +19,7 @@ use std::time::Duration;
 pub struct Builder {
     name: Arc<str>,
     workers: usize,
+    spares: usize,
     limits: Limits,
     panic_hook: bool,
     guest: Wanted,
@@ -24,7 +28,14 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { name: "colloquium".into(), workers, limits: Limits::default(), panic_hook: true, guest: Wanted::None }
+        Self {
+            name: "colloquium".into(),
+            workers,
+            spares: limits::SPARES,
+            limits: Limits::default(),
+            panic_hook: true,
+            guest: Wanted::None,
+        }
     }
 }
 
@@ -69,6 +80,24 @@ impl Builder {
     /// How long a thread for blocking work stays when it has none; ten seconds unless given.
     pub fn blocking_idle(mut self, idle: Duration) -> Self {
         self.limits.blocking_idle = idle;
+        self
+    }
+
+    /// How long a process may run without awaiting before that is a stall: 1 ms to an hour; 10 ms unless given.
+    ///
+    /// A stall is reported ([`Handle::stalls`](crate::Handle::stalls) says what of it), and a spare thread takes over what
+    /// the worker was about to run; at this time at the latest, and not before half of it. While any process runs, a
+    /// thread of the runtime's own looks at the workers twice in this time.
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.limits.stall = limit;
+        self
+    }
+
+    /// The most spare threads that stand in for stuck workers at a time, 1 to 1024; 16 unless given. Each is started when
+    /// it is first needed, and stays. When more processes run without awaiting than there are workers and spare threads,
+    /// the others wait for them.
+    pub fn max_spares(mut self, spares: usize) -> Self {
+        self.spares = spares;
         self
     }
 
@@ -130,8 +159,11 @@ impl Builder {
         if cfg!(panic = "abort") {
             return Err(BuildError::PanicAborts);
         }
+        let stall_millis = usize::try_from(self.limits.stall.as_millis()).unwrap_or(usize::MAX);
         let ranges = [
             ("workers", self.workers, MOST_WORKERS),
+            ("max_spares", self.spares, MOST_WORKERS),
+            ("stall_limit (in milliseconds)", stall_millis, limits::STALL_MOST_MILLIS),
             ("max_processes", self.limits.processes, MOST),
             ("max_names", self.limits.names, MOST),
             ("blocking_threads", self.limits.blocking.threads, MOST_BLOCKING),
@@ -148,9 +180,10 @@ impl Builder {
     }
 
     fn start(self, guest: Guest) -> Result<Runtime, BuildError> {
-        let queues: Vec<Queues> = (0..self.workers).map(|_| Queues::new()).collect();
+        let mut queues: Vec<Queues> = (0..self.workers + self.spares).map(|_| Queues::new()).collect();
         let remotes: Box<[Arc<Remote>]> = queues.iter().map(|queues| Arc::new(Remote::new(queues))).collect();
-        let mut shared = Shared::new(self.name, remotes, self.limits);
+        let spares = Spares::new(self.workers, queues.split_off(self.workers));
+        let mut shared = Shared::new(self.name, remotes, spares, self.limits);
         shared.guest = guest;
         let shared = Arc::new(shared);
         for (index, queues) in queues.into_iter().enumerate() {
@@ -163,7 +196,14 @@ impl Builder {
                 return Err(error.into());
             }
         }
-        Ok(Runtime::of(Arc::new(Home { shared, index: self.workers })))
+        let home = Arc::new(Home { shared: Arc::clone(&shared), index: self.workers });
+        let watched = Arc::clone(&home);
+        if let Err(error) = spawn_thread(&shared, "overseer", move || oversee(&watched)) {
+            shared.lifecycle.close(ShutdownReport::default());
+            shared.wake_all();
+            return Err(error.into());
+        }
+        Ok(Runtime::of(home))
     }
 }
 

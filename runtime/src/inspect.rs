@@ -1,5 +1,5 @@
 //! Driver: reads what the runtime tells about itself, taking each lock for a moment.
-use crate::info::{Activity, ProcessInfo, RuntimeInfo, WorkerInfo};
+use crate::info::{Activity, ProcessInfo, RuntimeInfo, Whereabouts, WorkerInfo};
 use crate::limits::INFO_PEERS;
 use crate::pid::Pid;
 use crate::process::control::{AnyProcess, Extra};
@@ -54,12 +54,15 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
             .unwrap_or_default(),
         timers: extra.map_or(0, |extra| extra.timers.len()),
         age: tenths(head.started),
+        spawned_at: shared.sites.place(core.site),
+        whereabouts: Whereabouts::of(head.whereabouts.load(Ordering::Relaxed)),
+        stalled: shared.stalls.of(head.pid, now),
     })
 }
 
 /// Reads the runtime.
 pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
-    let workers = shared.scheduler.remotes.iter().map(|remote| {
+    let workers = shared.scheduler.remotes[..shared.scheduler.workers].iter().map(|remote| {
         let counters = &remote.counters;
         WorkerInfo {
             polls: counters.polls.load(Ordering::Relaxed),
@@ -70,6 +73,7 @@ pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
             queued: remote.woken.len() + remote.newborn.len(),
         }
     });
+    let (stalled, stalls) = shared.stalls.numbers();
     RuntimeInfo {
         name: shared.name.clone(),
         processes: shared.table.len(),
@@ -77,6 +81,9 @@ pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
         timers: shared.timers.len(),
         names: shared.registry.names().len(),
         abnormal_exits: shared.reports.abnormal_exits().1,
+        stalls,
+        stalled,
+        spares: shared.scheduler.spares.on_duty(),
         uptime: Duration::from_nanos(shared.clock.now()),
         workers: workers.collect(),
         blocking: crate::blocking::info(shared),

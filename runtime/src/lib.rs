@@ -53,6 +53,7 @@ mod guest;
 mod hook;
 mod info;
 mod inspect;
+mod io;
 mod lifecycle;
 mod limits;
 mod link;
@@ -60,6 +61,7 @@ mod link;
 mod loom_models;
 mod mailbox;
 mod monitor;
+pub mod net;
 mod pg;
 mod pid;
 mod process;
@@ -72,6 +74,8 @@ mod shared;
 mod shutdown;
 mod signal;
 pub mod simulation;
+mod site;
+mod stalls;
 mod sync;
 mod target;
 pub mod testing;
@@ -87,7 +91,9 @@ pub use error::{
     RegisterError, SendError, SendErrorKind, SpawnError, TimedOut,
 };
 pub use exit::{Cause, ExitReason, IntoExitReason, Panic};
-pub use info::{Activity, BlockingInfo, BlockingWork, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, WorkerInfo};
+pub use info::{
+    Activity, BlockingInfo, BlockingWork, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, Whereabouts, WorkerInfo,
+};
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;
 pub use pg::{GroupChange, GroupEvent, GroupView};
@@ -102,6 +108,7 @@ pub use report::AbnormalExit;
 pub use runtime::{Handle, Runtime};
 pub use signal::{Down, Exit};
 pub use simulation::Simulation;
+pub use stalls::Stall;
 pub use target::Target;
 pub use timer::deliver::TimerRef;
 pub use timer::sleep::Sleep;

@@ -32,11 +32,29 @@ pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
 /// After so long in one poll a worker counts as stuck, as far as its newborns and its LIFO slot are concerned.
 pub(crate) const STUCK: Duration = Duration::from_micros(5);
+/// How long a process may run without awaiting, unless the builder says otherwise: many times what the budget of a poll
+/// takes, and what those who wait behind it hardly notice. The overseer looks at each worker twice in that time.
+pub(crate) const STALL: Duration = Duration::from_millis(10);
+/// The longest such limit in milliseconds, which is as good as none: an hour.
+pub(crate) const STALL_MOST_MILLIS: usize = 3_600_000;
+/// Spare threads, unless the builder says otherwise: so many processes may be stuck at a time beyond the number of workers
+/// before others suffer. Each takes two kilobytes, and a thread once it is used.
+pub(crate) const SPARES: usize = 16;
+/// Looks in a row at which all workers sleep before the overseer sleeps too, so that a wake-up now and then does not wake
+/// two threads.
+pub(crate) const QUIET_LOOKS: u32 = 4;
+/// Stalls that are over and remembered.
+pub(crate) const STALLS_KEPT: usize = 64;
+/// Reports of stalls that wait for a slow listener; more are counted and told with the next.
+pub(crate) const STALLS_UNTOLD: usize = 64;
+/// How long sockets wait for a look by busy workers: a few ticks, and well below a millisecond.
+pub(crate) const IO_POLL: Duration = Duration::from_micros(200);
+/// Events of sockets fetched at a time; the rest comes with the next fetch.
+pub(crate) const IO_EVENTS: usize = 1024;
 /// Ticks that a time-out stays with its worker before it gets a timer: a call that is queued behind some dozens of others is
 /// over by then.
 pub(crate) const FRESH_TICKS: usize = 4;
-/// A worker that has not ticked for so long is stuck, and others take over the time-outs it has collected. So often one of
-/// those that sleep looks up while others are awake.
+/// A worker that has not ticked for so long is stuck, and others take over the time-outs it has collected.
 pub(crate) const FRESH_STALE: Duration = Duration::from_millis(10);
 /// Time-outs that a worker collects before it looks at the clock for them.
 pub(crate) const FRESH_TIME_OUTS: usize = 256;

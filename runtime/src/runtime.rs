@@ -16,6 +16,7 @@ use crate::scheduler::worker::Local;
 use crate::shared::Shared;
 use crate::signal::Exit;
 use crate::simulation::simulator;
+use crate::stalls::Stall;
 use crate::target::{Target, find};
 use crate::timer::deliver::{self, TimerRef, typed};
 use crate::timer::sleep::{Alarm, Sleep};
@@ -132,6 +133,7 @@ impl Handle {
     /// # Errors
     ///
     /// [`SpawnError`]: the limit of processes, or a runtime that shuts down.
+    #[track_caller]
     pub fn spawn<M, F, Fut>(&self, body: F) -> Result<Address<M>, SpawnError>
     where
         M: Send + 'static,
@@ -302,6 +304,15 @@ impl Handle {
     #[must_use]
     pub fn rng(&self) -> Rng {
         Rng::from_seed(crate::entropy::draw(self.shared()))
+    }
+
+    /// The stalls that last, and the last 64 that are over: processes that ran for longer than
+    /// [`Builder::stall_limit`] without awaiting, and so held up their worker until a spare thread took over. They are
+    /// reported through `tracing` as well. A process that was told to end meanwhile is shown as wedged.
+    #[must_use]
+    pub fn stalls(&self) -> Vec<Stall> {
+        let shared = self.shared();
+        shared.stalls.all(shared.clock.now())
     }
 
     /// Runs a future on this thread, to its end.

@@ -58,6 +58,7 @@ pub(crate) fn close(shared: &Shared, told: usize, killed: usize) {
     for timer in shared.timers.drain() {
         end_timer(timer);
     }
+    shared.scheduler.io.close();
     shared.discard_queued();
     if remaining > 0 {
         each(shared, release_waiting);

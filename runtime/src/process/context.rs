@@ -155,6 +155,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// [`SpawnError`]: the limit of processes, a runtime or a process that is ending.
+    #[track_caller]
     pub fn spawn<N, F, Fut>(&mut self, body: F) -> Result<Address<N>, SpawnError>
     where
         N: Send + 'static,
@@ -170,6 +171,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// As [`Context::spawn`].
+    #[track_caller]
     pub fn spawn_link<N, F, Fut>(&mut self, body: F) -> Result<Address<N>, SpawnError>
     where
         N: Send + 'static,
@@ -184,6 +186,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// As [`Context::spawn`].
+    #[track_caller]
     pub fn spawn_monitor<N, F, Fut>(
         &mut self,
         body: F,

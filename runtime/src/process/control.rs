@@ -15,7 +15,9 @@
 //!   Were it set outside the lock, a push in between would wake nobody. It is set as soon as the last message is taken:
 //!   the receiver, when it comes for the next, needs the lock only if `arrived` has moved since. (A push in between wakes a
 //!   running process, which is then polled once more than it needs.)
+use crate::budget;
 use crate::exit::{Arrival, Effect, ExitReason, judge};
+use crate::info::Whereabouts;
 use crate::link::PeerSet;
 use crate::mailbox::{Mailbox, Overflow, Signals};
 use crate::monitor::MonitorRef;
@@ -63,7 +65,8 @@ pub(crate) struct Head {
     pub(crate) life: AtomicU8,
     /// Messages were taken from a batch since waiting senders were last looked at.
     pub(crate) unsettled: AtomicBool,
-    pub(crate) system: bool,
+    /// What it awaited when its last poll ended ([`crate::Whereabouts`]).
+    pub(crate) whereabouts: AtomicU8,
     /// The mailbox drops its oldest when it is full, so that nothing is drawn ahead.
     pub(crate) drops_oldest: bool,
     /// Messages taken for good.
@@ -73,7 +76,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>, system: bool) -> Self {
+    pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>) -> Self {
         let started = home.shared.clock.tenths();
         Self {
             pid,
@@ -88,7 +91,7 @@ impl Head {
             life: AtomicU8::new(ALIVE),
             idle_since: AtomicU32::new(0),
             unsettled: AtomicBool::new(false),
-            system,
+            whereabouts: AtomicU8::new(Whereabouts::Start.code()),
             drops_oldest: false,
         }
     }
@@ -125,6 +128,7 @@ impl Head {
     #[inline]
     pub(crate) fn note_idle(&self) {
         self.idle_since.store(self.home.shared.clock.tenths().max(1), Ordering::Relaxed);
+        budget::note_await(Whereabouts::Receive);
     }
 
     /// The receiver took some messages for good.
@@ -139,6 +143,8 @@ impl Head {
 pub(crate) struct Core {
     pub(crate) pushed: u32,
     pub(crate) bound: u32,
+    /// The number of the place in the program where it was spawned.
+    pub(crate) site: u32,
     pub(crate) waiting: bool,
     pub(crate) trapping: bool,
     pub(crate) overflow: Overflow,
@@ -251,6 +257,7 @@ impl Core {
             waker: None,
             pushed: 0,
             bound: mailbox.bound,
+            site: u32::MAX,
             overflow: mailbox.overflow,
             waiting: false,
             trapping: false,
