@@ -1,6 +1,6 @@
 //! Pure: the children of one supervisor: in their order, by id and by process.
 use crate::limits::EXITS_KEPT;
-use crate::spec::{Restart, Settings};
+use crate::spec::{Kind, Restart, Settings};
 use colloquium_runtime::ExitReason;
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
@@ -129,6 +129,7 @@ pub(crate) struct Children<P> {
     active: usize,
     /// How many significant ones have a process or are to get one.
     significant: usize,
+    supervisors: usize,
 }
 
 impl<P> Default for Children<P> {
@@ -140,6 +141,7 @@ impl<P> Default for Children<P> {
             next: Key::FIRST,
             active: 0,
             significant: 0,
+            supervisors: 0,
         }
     }
 }
@@ -155,6 +157,7 @@ impl<P: Copy + Eq + Hash> Children<P> {
             self.ids.insert(Arc::clone(&settings.id), key);
         }
         self.next = key.next();
+        self.supervisors += usize::from(settings.kind == Kind::Supervisor);
         self.rows.insert(key, Child::new(settings, now));
         Some(key)
     }
@@ -162,6 +165,7 @@ impl<P: Copy + Eq + Hash> Children<P> {
     pub(crate) fn remove(&mut self, key: Key) -> Option<Child<P>> {
         let child = self.rows.remove(&key)?;
         self.ids.remove(&child.settings.id);
+        self.supervisors -= usize::from(child.settings.kind == Kind::Supervisor);
         if let Some(process) = child.standing.process() {
             self.processes.swap_remove(&process);
             self.active -= 1;
@@ -234,6 +238,11 @@ impl<P: Copy + Eq + Hash> Children<P> {
         self.active
     }
 
+    /// Those that are supervisors, with a process or without.
+    pub(crate) fn supervisors(&self) -> usize {
+        self.supervisors
+    }
+
     /// Significant children that have a process or are to get one.
     pub(crate) fn significant(&self) -> usize {
         self.significant
@@ -243,7 +252,6 @@ impl<P: Copy + Eq + Hash> Children<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Kind;
 
     fn settings(id: &str) -> Arc<Settings> {
         Arc::new(Settings::new(id.into(), Kind::Worker))

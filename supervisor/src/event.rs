@@ -135,7 +135,7 @@ pub enum StartFailure {
     /// It did not say in time that it was ready, and was killed.
     #[error("was not ready in time")]
     TimedOut,
-    /// It has dropped its `Ready` unused, and was stopped.
+    /// It has dropped its [`Ready`](crate::Ready) unused, and was stopped.
     #[error("has dropped its means to say that it is ready")]
     NotReady,
 }

@@ -21,3 +21,12 @@ pub(crate) const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 pub(crate) const GIVE_UP_AFTER: u32 = 10;
 /// Exits that are kept of each child: enough to see a pattern.
 pub(crate) const EXITS_KEPT: usize = 10;
+/// Reports of one supervisor in one second; more are counted and told with the next.
+pub(crate) const REPORTS_PER_SECOND: u32 = 10;
+/// How long a request to a supervisor waits for its answer, unless told otherwise: a child's time to initialise, and what it
+/// takes to stop one before.
+pub(crate) const REQUEST: Duration = Duration::from_secs(60);
+/// Children that are looked at in one go, under the lock of their supervisor: some microseconds' worth.
+pub(crate) const PAGE: usize = 256;
+
+const _: () = assert!(REQUEST.as_nanos() > INIT.as_nanos() + SHUTDOWN.as_nanos() + KILL_PATIENCE.as_nanos());

@@ -152,14 +152,20 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         if !self.operation.as_ref().is_some_and(|operation| operation.waits_for_init_of(key)) {
             return;
         }
-        let then = match word {
-            Word::Ready => return self.up(key, process, now),
-            Word::Ignore => Then::Ignored,
-            Word::Nothing => Then::Failed(StartFailure::NotReady),
-        };
-        self.stop(key, now);
-        if let Some(operation) = &mut self.operation {
-            operation.then = Some(then);
+        let Some(operation) = &mut self.operation else { return };
+        match (word, operation.wait) {
+            (Word::Ready, _) => self.up(key, process, now),
+            (Word::Ignore, _) => {
+                operation.then = Some(Then::Ignored);
+                self.stop(key, now);
+            }
+            (Word::Nothing, Wait::Init { child, until }) => {
+                // Mostly it is about to end, and why is worth more than that it said nothing.
+                let until = until.min(now.saturating_add(KILL_PATIENCE));
+                operation.wait = Wait::Init { child, until };
+                operation.then = Some(Then::Failed(StartFailure::NotReady));
+            }
+            (Word::Nothing, _) => {}
         }
     }
 
@@ -225,7 +231,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
             Wait::Together { killed: true, .. } => self.wedge_all(now),
             _ if out_of_time => self.kill_together(now),
             Wait::Init { child, .. } => {
-                operation.then = Some(Then::Failed(StartFailure::TimedOut));
+                operation.then.get_or_insert(Then::Failed(StartFailure::TimedOut));
                 operation.wait = Wait::Stop { child, until: patience, killed: true };
                 if let Some(process) = self.children.get(child).and_then(|child| child.standing.process()) {
                     self.set(child, Standing::Stopping(process), now);
