@@ -2,6 +2,8 @@
 //!
 //! This crate only gathers the others: the processes of `colloquium-runtime` and the supervisors of `colloquium-supervisor`
 //! today; dispatch and transports as their crates grow.
+//!
+//! With the feature `tokio`, off by default, libraries made for tokio work within processes: `Builder::tokio`.
 #![forbid(unsafe_code)]
 
 pub use colloquium_runtime::*;

@@ -256,3 +256,21 @@ fn the_counter_counts_what_its_own_thread_allocates() {
     drop(counting);
     assert_eq!(polls, 1);
 }
+
+/// On the side of the process; the threads of the pool allocate nothing of their own. The process has its part for rare things
+/// already, which its first job would have made.
+#[test]
+fn a_piece_of_blocking_work_is_one_allocation() {
+    let counts = Counts(within_a_process(|mut ctx, _| async move {
+        ctx.register("blocking").expect("a free name");
+        let mut counts = Vec::with_capacity(REPETITIONS + WARM_UP);
+        for number in 0..REPETITIONS + WARM_UP {
+            let mut counted = 0;
+            let done = count(&mut counted, ctx.run_blocking(move |_| number)).await;
+            assert_eq!(done.expect("room"), number);
+            counts.push(counted);
+        }
+        counts.split_off(WARM_UP)
+    }));
+    counts.assert_amortised(1);
+}

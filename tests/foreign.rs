@@ -1,13 +1,13 @@
 //! Driver: two runtimes in one program, a runtime that is dropped from within, and contexts that leave their bodies.
 mod workers;
 
-use colloquium::{Address, Context, ExitReason, LookupError, RegisterError, Runtime, SpawnError, TimedOut};
+use colloquium::{Address, Context, ExitReason, LookupError, RegisterError, Runtime, SpawnError, TimedOut, charged};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::mpsc::channel;
 use std::task::Poll;
 use std::time::Duration;
-use workers::{LONG, Msg, Probe, RACES, arrival, corpse, in_thread, mortal, on_each_size, until, watcher};
+use workers::{LONG, Msg, Probe, RACES, arrival, corpse, in_thread, mortal, on_each_size, on_sizes, until, watcher};
 
 fn another() -> Runtime {
     Runtime::builder().workers(2).name("another").build().expect("threads for the workers")
@@ -308,5 +308,26 @@ fn block_on_loses_no_wake_to_what_parks_within_a_poll() {
             handle.block_on(parks);
         });
         thread.join().expect("it was polled again");
+    });
+}
+
+/// With one worker: whoever did not yield would keep it.
+#[test]
+fn a_loop_over_foreign_futures_lets_others_run_if_they_are_charged() {
+    on_sizes(&[1], async |runtime| {
+        let endless = runtime.spawn(async |_: Context<()>| {
+            loop {
+                charged(std::future::ready(())).await;
+            }
+        });
+        for _ in 0..RACES {
+            let other = runtime.spawn(async |mut ctx: Context<()>| ctx.yield_now().await).expect("room");
+            assert_eq!(other.ended().await, ExitReason::Normal);
+        }
+        endless.expect("room").kill();
+        // Outside a process there is nobody to yield to.
+        for number in 0..10_000 {
+            assert_eq!(charged(std::future::ready(number)).await, number);
+        }
     });
 }

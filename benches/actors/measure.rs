@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Loops of sends and the like, which never wait, yield after so many, or one process would hold its worker to the end
-/// of the workload. The bare prototype does so too; the peers' senders of `fan_in` and `fan_out` do not.
+/// of the workload. The bare prototype does so too. The sender of `fan_out` does not, as the peers' do not (theirs of
+/// `fan_in` do not either).
 pub(crate) const YIELD_EVERY: u64 = 64;
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark is about real time")]

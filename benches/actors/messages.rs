@@ -182,14 +182,9 @@ pub(crate) fn fan_out(runtime: &Runtime, n: u64) -> Outcome {
         (0..RECEIVERS).map(|_| sink(runtime, Mailbox::unbounded(), each, Arc::clone(&latch))).collect();
     let start = now();
     let sender = runtime.spawn(async move |mut ctx: Context<()>| {
-        let mut sent = 0;
         for i in 0..each {
             for sink in &sinks {
                 sink.send(i).expect("the mailbox takes all");
-                sent += 1;
-                if sent % YIELD_EVERY == 0 {
-                    ctx.yield_now().await;
-                }
             }
         }
         ctx.recv().await;

@@ -1,12 +1,13 @@
 //! Driver: makes a runtime and starts its workers.
 use crate::error::BuildError;
+use crate::guest::{Guest, Wanted};
 use crate::info::ShutdownReport;
-use crate::limits;
 use crate::runtime::Runtime;
 use crate::scheduler::worker::{Queues, work};
 use crate::scheduler::{Home, Remote};
 use crate::shared::{Limits, Shared};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a runtime is to be made.
 #[derive(Clone, Debug)]
@@ -16,13 +17,13 @@ pub struct Builder {
     workers: usize,
     limits: Limits,
     panic_hook: bool,
+    guest: Wanted,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let limits = Limits { processes: limits::PROCESSES, names: limits::NAMES };
-        Self { name: "colloquium".into(), workers, limits, panic_hook: true }
+        Self { name: "colloquium".into(), workers, limits: Limits::default(), panic_hook: true, guest: Wanted::None }
     }
 }
 
@@ -51,10 +52,53 @@ impl Builder {
         self
     }
 
+    /// The most threads for blocking work ([`Context::run_blocking`](crate::Context::run_blocking)), 1 to 4096; 64 unless
+    /// given. They are started when they are needed.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.limits.blocking.threads = threads;
+        self
+    }
+
+    /// The most blocking jobs that wait while all threads for them are busy, 1 to 2³¹; 4096 unless given. More are refused.
+    pub fn blocking_queue(mut self, jobs: usize) -> Self {
+        self.limits.blocking.queue = jobs;
+        self
+    }
+
+    /// How long a thread for blocking work stays when it has none; ten seconds unless given.
+    pub fn blocking_idle(mut self, idle: Duration) -> Self {
+        self.limits.blocking_idle = idle;
+        self
+    }
+
     /// Whether the panic hook of the OS process may be chained, once, to learn where a process panicked and to hold a
     /// storm of messages back; true unless given. It leaves panics outside processes alone.
     pub fn panic_hook(mut self, install: bool) -> Self {
         self.panic_hook = install;
+        self
+    }
+
+    /// Has the tokio runtime whose context this thread is in when the runtime is built as a guest: everything of a process runs
+    /// in that context (each poll, each drop of its state and messages, its timers, its blocking work, wherever that happens), so
+    /// that timers, sockets, `tokio::spawn` and the clients that are made of them work within processes. It costs a poll nothing.
+    ///
+    /// The guest drives its own timers and sockets, on its own threads: one of the current-thread kind does so only while
+    /// somebody is inside its `block_on`, and not while that one waits in [`Handle::block_on`](crate::Handle::block_on) of ours.
+    /// If it is shut down first, what needs it fails as tokio says: sockets with an error, timers with a panic, which is the exit
+    /// reason of the process; all else goes on.
+    ///
+    /// A process that only awaits tokio's futures and always finds them ready does not yield: they cost no reductions, and tokio's
+    /// own budget counts in its tasks only. [`charged`](crate::charged) makes them cost some.
+    #[cfg(feature = "tokio")]
+    pub fn tokio(mut self) -> Self {
+        self.guest = Wanted::Current;
+        self
+    }
+
+    /// As [`Builder::tokio`], with the tokio runtime of this handle.
+    #[cfg(feature = "tokio")]
+    pub fn tokio_handle(mut self, handle: tokio::runtime::Handle) -> Self {
+        self.guest = Wanted::Given(handle);
         self
     }
 
@@ -65,6 +109,7 @@ impl Builder {
     /// [`BuildError`]; nothing is left running.
     pub fn build(self) -> Result<Runtime, BuildError> {
         const MOST_WORKERS: usize = 1024;
+        const MOST_BLOCKING: usize = 4096;
         const MOST: usize = 1 << 31;
         if cfg!(panic = "abort") {
             return Err(BuildError::PanicAborts);
@@ -73,20 +118,25 @@ impl Builder {
             ("workers", self.workers, MOST_WORKERS),
             ("max_processes", self.limits.processes, MOST),
             ("max_names", self.limits.names, MOST),
+            ("blocking_threads", self.limits.blocking.threads, MOST_BLOCKING),
+            ("blocking_queue", self.limits.blocking.queue, MOST),
         ];
         if let Some((setting, _, most)) = ranges.into_iter().find(|(_, value, most)| !(1..=*most).contains(value)) {
             return Err(BuildError::OutOfRange { setting, most });
         }
+        let guest = self.guest.clone().find()?;
         if self.panic_hook {
             crate::hook::install();
         }
-        self.start()
+        self.start(guest)
     }
 
-    fn start(self) -> Result<Runtime, BuildError> {
+    fn start(self, guest: Guest) -> Result<Runtime, BuildError> {
         let queues: Vec<Queues> = (0..self.workers).map(|_| Queues::new()).collect();
         let remotes: Box<[Arc<Remote>]> = queues.iter().map(|queues| Arc::new(Remote::new(queues))).collect();
-        let shared = Arc::new(Shared::new(self.name, remotes, self.limits));
+        let mut shared = Shared::new(self.name, remotes, self.limits);
+        shared.guest = guest;
+        let shared = Arc::new(shared);
         for (index, queues) in queues.into_iter().enumerate() {
             let home = Arc::new(Home { shared: Arc::clone(&shared), index });
             let remote = Arc::clone(&shared.scheduler.remotes[index]);
@@ -102,7 +152,8 @@ impl Builder {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the scheduler's own threads")]
-/// Starts a thread that is named after its runtime and its role.
+/// Starts a thread that is named after its runtime and its role; all that it does is in the context of the guest.
 pub(crate) fn spawn_thread(shared: &Shared, role: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    std::thread::Builder::new().name(format!("{}-{role}", shared.name)).spawn(body).map(drop)
+    let guest = shared.guest.clone();
+    std::thread::Builder::new().name(format!("{}-{role}", shared.name)).spawn(move || guest.with(body)).map(drop)
 }

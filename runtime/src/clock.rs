@@ -1,27 +1,39 @@
 //! Shared: the only place that looks at a clock; a runtime's time is nanoseconds since it was made.
 //!
-//! One atomic, `seen`, holds the latest reading of any worker's tick. It is written and read relaxed: it serves stamps
-//! for people (when a process was spawned), never a deadline. A simulated clock takes this file's place.
-use std::sync::atomic::{AtomicU64, Ordering};
+//! Two atomics hold the latest reading of any worker's tick, `seen` to the millisecond and `tenths` to the tenth of a
+//! second. They are written and read relaxed: they serve stamps for people (when a process was spawned), never a deadline.
+//! They are written only when they change, so that the readers, one for each message, have them in their own caches. A
+//! simulated clock takes this file's place.
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+const MILLISECOND: u64 = 1_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Clock {
     base: Instant,
     base_system: SystemTime,
     seen: AtomicU64,
+    tenths: AtomicU32,
 }
 
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(crate) fn new() -> Self {
-        Self { base: Instant::now(), base_system: SystemTime::now(), seen: AtomicU64::new(0) }
+        Self {
+            base: Instant::now(),
+            base_system: SystemTime::now(),
+            seen: AtomicU64::new(0),
+            tenths: AtomicU32::new(0),
+        }
     }
 
     /// Nanoseconds since the runtime was made.
     pub(crate) fn now(&self) -> u64 {
         let now = nanos(self.base.elapsed());
-        self.seen.store(now, Ordering::Relaxed);
+        if now.saturating_sub(self.seen.load(Ordering::Relaxed)) >= MILLISECOND {
+            self.note(now);
+        }
         now
     }
 
@@ -30,14 +42,35 @@ impl Clock {
         nanos(self.base.elapsed())
     }
 
-    /// A recent `now`, without the cost of a reading.
+    #[cold]
+    fn note(&self, now: u64) {
+        self.seen.store(now, Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
+        let tenths = (now / (100 * MILLISECOND)) as u32;
+        if tenths != self.tenths.load(Ordering::Relaxed) {
+            self.tenths.store(tenths, Ordering::Relaxed);
+        }
+    }
+
+    /// A recent `now`, to the millisecond, without the cost of a reading.
     pub(crate) fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)
+    }
+
+    /// As [`Clock::seen`], in tenths of a second.
+    #[inline]
+    pub(crate) fn tenths(&self) -> u32 {
+        self.tenths.load(Ordering::Relaxed)
     }
 
     /// The deadline that lies `after` from now; far ones are cut to the end of time.
     pub(crate) fn deadline(&self, after: Duration) -> u64 {
         self.now().saturating_add(nanos(after))
+    }
+
+    /// The deadline so many nanoseconds from now; `u64::MAX` stands for none.
+    pub(crate) fn after(&self, nanos: u64) -> u64 {
+        if nanos == u64::MAX { nanos } else { self.now().saturating_add(nanos) }
     }
 
     /// The wall-clock time of an instant, for reports.

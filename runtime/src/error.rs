@@ -1,5 +1,5 @@
 //! Pure: what can go wrong at each operation, with what was not delivered.
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, Panic};
 use crate::pid::Pid;
 use crate::sealed::Sealed;
 use std::error::Error;
@@ -14,7 +14,7 @@ pub enum BuildError {
     /// The program is compiled with `panic = "abort"`: a panic would end the OS process, not the actor.
     #[error("supervision needs panics that unwind: compile with panic = \"unwind\"")]
     PanicAborts,
-    /// A number of workers, processes or names was 0 or beyond its range.
+    /// A number (of workers, say) was 0 or beyond its range.
     #[error("{setting} must be from 1 to {most}")]
     OutOfRange {
         /// Which setting.
@@ -22,10 +22,73 @@ pub enum BuildError {
         /// Its largest value.
         most: usize,
     },
+    /// [`Builder::tokio`](crate::Builder::tokio) outside any tokio runtime.
+    #[cfg(feature = "tokio")]
+    #[error("no tokio runtime is current on this thread")]
+    NoTokio,
     /// The system gave no thread for a worker.
     #[error("no thread for a worker: {0}")]
     Thread(#[from] std::io::Error),
 }
+
+/// Why blocking work brought no result.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BlockingErrorKind {
+    /// All threads are busy and as many jobs wait as may; it never began. Happens in ordinary life under overload.
+    #[error("too many jobs wait for a thread")]
+    Full,
+    /// The runtime shuts down; it never began.
+    #[error("the runtime is shutting down")]
+    ShuttingDown,
+    /// The process is dead or told to end; it never began.
+    #[error("the process is ending")]
+    ProcessEnded,
+    /// The system gave no thread; it never began.
+    #[error("no thread for blocking work")]
+    NoThread,
+    /// It panicked.
+    #[error("the job panicked: {0}")]
+    Panicked(Panic),
+    /// The runtime has shut down while it ran; it was told to stop, and what it returns will be dropped.
+    #[error("the runtime has shut down while the job ran")]
+    LeftBehind,
+}
+
+/// Blocking work that brought no result; the job comes back if it never began.
+pub struct BlockingError<F>(Box<(BlockingErrorKind, Option<Sealed<F>>)>);
+
+impl<F> BlockingError<F> {
+    pub(crate) fn new(kind: BlockingErrorKind, job: Option<F>) -> Self {
+        Self(Box::new((kind, job.map(Sealed::new))))
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &BlockingErrorKind {
+        &self.0.0
+    }
+
+    /// The job, if it never began.
+    #[must_use]
+    pub fn into_job(self) -> Option<F> {
+        self.0.1.map(Sealed::into_inner)
+    }
+}
+
+impl<F> fmt::Display for BlockingError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.kind(), f)
+    }
+}
+
+impl<F> fmt::Debug for BlockingError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingError").field("kind", self.kind()).finish_non_exhaustive()
+    }
+}
+
+impl<F> Error for BlockingError<F> {}
 
 /// A process was not spawned; its body was dropped without having run.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

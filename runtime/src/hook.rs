@@ -5,13 +5,15 @@
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::report::Rate;
 
 thread_local! {
+    /// A closure of blocking work runs on this thread.
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
     /// The last panic of a process on this thread: what it said and where.
     static LAST: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
@@ -24,7 +26,7 @@ pub(crate) fn install() {
         let clock = Clock::new();
         let rate = Mutex::new(Rate::default());
         std::panic::set_hook(Box::new(move |panic| {
-            if !crate::budget::is_counting() {
+            if !crate::budget::is_counting() && !WATCHED.get() {
                 return previous(panic);
             }
             let said = text_of(panic.payload()).to_owned();
@@ -34,6 +36,14 @@ pub(crate) fn install() {
             }
         }));
     });
+}
+
+/// Runs something outside any poll whose panics the hook is to see all the same; `act` catches them itself.
+pub(crate) fn watched<R>(act: impl FnOnce() -> R) -> R {
+    WATCHED.set(true);
+    let result = act();
+    WATCHED.set(false);
+    result
 }
 
 /// Where the panic that was just caught on this thread came from. One that the body caught itself, or that unwinds without

@@ -2,6 +2,7 @@
 use crate::pid::Pid;
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ pub enum Activity {
     Receiving(Duration),
     /// It waits for this process's answer, and receives nothing meanwhile.
     Calling(Pid),
+    /// It waits for blocking work ([`Context::run_blocking`](crate::Context::run_blocking)); for so long, to a tenth of a
+    /// second.
+    Blocking(Duration),
     /// It runs, is about to, or awaits something else.
     Active,
 }
@@ -81,6 +85,34 @@ pub struct RuntimeInfo {
     pub uptime: Duration,
     /// One for each worker.
     pub workers: Vec<WorkerInfo>,
+    /// The threads for blocking work.
+    pub blocking: BlockingInfo,
+}
+
+/// The threads for blocking work, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockingInfo {
+    /// All of them; none before the first job.
+    pub threads: usize,
+    /// Those without work, who leave after a while.
+    pub idle: usize,
+    /// Jobs that run, those that nobody waits for any more included.
+    pub running: usize,
+    /// Jobs that have not begun.
+    pub queued: usize,
+}
+
+/// A closure of [`Context::run_blocking`](crate::Context::run_blocking) that has begun and not returned.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BlockingWork {
+    /// The process that asked for it, if one did.
+    pub process: Option<Pid>,
+    /// Where in the program.
+    pub location: &'static Location<'static>,
+    /// For how long it has run.
+    pub running: Duration,
 }
 
 /// What a worker has done since it began.
@@ -111,10 +143,12 @@ pub struct ShutdownReport {
     pub killed: usize,
     /// Processes that still had not ended when the time was up: their polls do not return.
     pub wedged: Vec<ProcessInfo>,
+    /// Blocking work that had not returned: it was told to stop, and its threads are left behind.
+    pub blocking: Vec<BlockingWork>,
 }
 
 impl ShutdownReport {
-    /// The report as a result: an error if a process did not end.
+    /// The report as a result: an error if a process did not end. (Blocking work that goes on is no process.)
     ///
     /// # Errors
     ///

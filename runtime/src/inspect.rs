@@ -2,7 +2,7 @@
 use crate::info::{Activity, ProcessInfo, RuntimeInfo, WorkerInfo};
 use crate::limits::INFO_PEERS;
 use crate::pid::Pid;
-use crate::process::control::AnyProcess;
+use crate::process::control::{AnyProcess, Extra};
 use crate::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,8 +20,10 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
     }
     let extra = core.extra.as_deref();
     let callee = head.callee().or(extra.and_then(|extra| extra.calls_elsewhere));
-    let activity = match (callee, head.idle_since.load(Ordering::Relaxed)) {
-        (Some(callee), _) => Activity::Calling(callee),
+    let blocking = extra.and_then(Extra::blocking_since);
+    let activity = match (callee.map(Activity::Calling), head.idle_since.load(Ordering::Relaxed)) {
+        (Some(calling), _) => calling,
+        (None, _) if blocking.is_some() => Activity::Blocking(blocking.map(tenths).unwrap_or_default()),
         (None, since) if core.waiting && since > 0 => Activity::Receiving(tenths(since)),
         _ => Activity::Active,
     };
@@ -77,5 +79,6 @@ pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
         abnormal_exits: shared.reports.abnormal_exits().1,
         uptime: Duration::from_nanos(shared.clock.now()),
         workers: workers.collect(),
+        blocking: crate::blocking::info(shared),
     }
 }

@@ -34,15 +34,20 @@
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
 //!
+//! With the feature `tokio`, off by default, libraries made for tokio work within processes: `Builder::tokio`.
+//!
 //! The semantics are Erlang/OTP's where OTP has them. What is promised, and what is not, is in `docs/guarantees.md`.
 #![forbid(unsafe_code)]
 
 mod block_on;
+mod blocking;
 mod budget;
 mod builder;
+mod charged;
 mod clock;
 mod error;
 mod exit;
+mod guest;
 mod hook;
 mod info;
 mod inspect;
@@ -68,13 +73,16 @@ mod sync;
 mod target;
 mod timer;
 
+pub use blocking::RunBlocking;
+pub use blocking::job::CancelFlag;
 pub use builder::Builder;
+pub use charged::{Charged, charged};
 pub use error::{
-    BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded, RegisterError, SendError,
-    SendErrorKind, SpawnError, TimedOut,
+    BlockingError, BlockingErrorKind, BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded,
+    RegisterError, SendError, SendErrorKind, SpawnError, TimedOut,
 };
 pub use exit::{Cause, ExitReason, IntoExitReason, Panic};
-pub use info::{Activity, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, WorkerInfo};
+pub use info::{Activity, BlockingInfo, BlockingWork, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, WorkerInfo};
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;
 pub use pg::{GroupChange, GroupEvent, GroupView};

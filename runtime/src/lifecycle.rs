@@ -59,12 +59,22 @@ impl Lifecycle {
         }
     }
 
-    /// Waits until no process is left or the end is nearer than `margin` of what was left at first; true if none is left.
-    pub(crate) fn wait_until_empty(&self, table: &Table, clock: &Clock, margin: impl Fn(u64) -> u64) -> bool {
+    /// A piece of blocking work has returned, and perhaps was the last.
+    pub(crate) fn blocking_ended(&self) {
+        if self.is_closing() {
+            let end = self.end.lock();
+            self.changed.notify_all();
+            drop(end);
+        }
+    }
+
+    /// Waits until `over` holds, of which those who bring it about tell, or the end is nearer than `margin` of what was left
+    /// at first; true for the former.
+    pub(crate) fn wait_until(&self, over: impl Fn() -> bool, clock: &Clock, margin: impl Fn(u64) -> u64) -> bool {
         let began = clock.now();
         let mut end = self.end.lock();
         loop {
-            if table.len() == 0 {
+            if over() {
                 return true;
             }
             let until = end.until.unwrap_or(began);

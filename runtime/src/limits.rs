@@ -13,14 +13,16 @@ pub(crate) const CALL: Duration = Duration::from_secs(5);
 pub(crate) const REDUCTIONS: u32 = 200;
 /// Links and monitors told of a death in one poll; then the dying process yields.
 pub(crate) const TOLD_PER_POLL: usize = 64;
+/// Of so many newborn processes that a worker takes, one is the oldest; the others are the youngest.
+pub(crate) const OLDEST_NEWBORN: u32 = 16;
 /// Polls between two looks at the clock, the timers and the injector by a busy worker.
-pub(crate) const TICK_POLLS: u32 = 61;
+pub(crate) const TICK_POLLS: u32 = 128;
 /// Polls between two glances at the clock that only ask whether the tick is overdue.
-pub(crate) const PEEK_POLLS: u32 = 16;
+pub(crate) const PEEK_POLLS: u32 = 32;
 /// What a tick should not take longer than; slower polls make ticks shorter.
 pub(crate) const TICK: Duration = Duration::from_micros(100);
 /// Runs from the LIFO slot in a row before the queue gets its turn, so that a pair cannot starve the rest.
-pub(crate) const SLOT_RUNS: u32 = 64;
+pub(crate) const SLOT_RUNS: u32 = 256;
 /// How long a worker looks for work everywhere before it parks: about what parking and being woken cost.
 pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 /// How long newborn processes stand in another worker's queue before a worker without work takes some. Most live shorter,
@@ -52,6 +54,12 @@ pub(crate) const INFO_PEERS: usize = 32;
 pub(crate) const KILL_MARGIN: Duration = Duration::from_secs(1);
 /// What processes get when the last handle of a runtime is dropped: the default of an orderly stop.
 pub(crate) const DROP_GRACE: Duration = Duration::from_secs(5);
+/// Threads for blocking work, unless the builder says otherwise: enough for what waits on disks and names, each with a stack.
+pub(crate) const BLOCKING_THREADS: usize = 64;
+/// Jobs that wait while all of these are busy, unless the builder says otherwise: 64 for each.
+pub(crate) const BLOCKING_QUEUE: usize = 4096;
+/// How long a thread for blocking work stays without any, unless the builder says otherwise: starting one takes 50 µs.
+pub(crate) const BLOCKING_IDLE: Duration = Duration::from_secs(10);
 /// A worker with nothing to do and no timer looks up this often all the same, against a lost wake-up of the system's.
 pub(crate) const PARK: Duration = Duration::from_secs(60);
 

@@ -113,6 +113,10 @@ impl Handle {
         Self { home }
     }
 
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.home.shared
     }
@@ -307,7 +311,7 @@ impl Handle {
     /// Nobody is spawned any more. All processes are sent [`ExitReason::Shutdown`]; those that trap exits get a message
     /// and may finish what they do. Who is still there when the deadline is near (a second, or a tenth of it if that is
     /// less) is killed. Who is still there at the deadline has a poll that does not return: it is reported as wedged, and
-    /// its worker's thread with it is left behind.
+    /// its worker's thread with it is left behind. So is blocking work that does not return.
     ///
     /// The shutdown goes on if the future is dropped. A second call waits for the same end, and its deadline counts if it
     /// is earlier.
@@ -327,7 +331,7 @@ impl Handle {
         if spawn_thread(shared, "shutdown", move || crate::shutdown::run(&on_thread)).is_err() {
             // No thread to be had: this one does it, without waiting for anybody.
             shared.lifecycle.begin(0);
-            crate::shutdown::run(shared);
+            shared.guest.with(|| crate::shutdown::run(shared));
         }
     }
 }

@@ -1,7 +1,12 @@
 //! Shared: what the workers of a runtime share: each part has its own protocol, in its own file.
+use crate::blocking::pool::Pool;
+use crate::blocking::staff::Bounds;
 use crate::clock::Clock;
+use crate::guest::Guest;
 use crate::lifecycle::Lifecycle;
+use crate::limits;
 use crate::pg::Groups;
+use crate::process::ending::drop_caught;
 use crate::process::table::Table;
 use crate::registry::Registry;
 use crate::report::Reports;
@@ -15,6 +20,7 @@ use once_cell::sync::OnceCell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// The parts of a runtime that its workers share.
 pub(crate) struct Shared {
@@ -24,17 +30,32 @@ pub(crate) struct Shared {
     pub(crate) table: Table,
     pub(crate) registry: Registry,
     groups: OnceCell<Groups>,
+    blocking: OnceCell<Pool>,
     pub(crate) timers: Timers,
     pub(crate) scheduler: Scheduler,
     pub(crate) reports: Reports,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) limits: Limits,
+    pub(crate) guest: Guest,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) processes: usize,
     pub(crate) names: usize,
+    pub(crate) blocking: Bounds,
+    pub(crate) blocking_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            processes: limits::PROCESSES,
+            names: limits::NAMES,
+            blocking: Bounds { threads: limits::BLOCKING_THREADS, queue: limits::BLOCKING_QUEUE },
+            blocking_idle: limits::BLOCKING_IDLE,
+        }
+    }
 }
 
 impl Shared {
@@ -50,11 +71,13 @@ impl Shared {
             table: Table::new((workers + 1).next_power_of_two() * 8, limits.processes, tag),
             registry: Registry::new(limits.names),
             groups: OnceCell::new(),
+            blocking: OnceCell::new(),
             timers: Timers::new(workers + 1),
             scheduler: Scheduler::new(remotes),
             reports: Reports::default(),
             lifecycle: Lifecycle::default(),
             limits,
+            guest: Guest::default(),
         }
     }
 
@@ -63,12 +86,22 @@ impl Shared {
         self.groups.get_or_init(Groups::default)
     }
 
+    /// Made when the first job comes; without threads then.
+    pub(crate) fn blocking(&self) -> &Pool {
+        self.blocking.get_or_init(|| Pool::new(self.limits.blocking, self.limits.blocking_idle))
+    }
+
+    pub(crate) fn blocking_if_made(&self) -> Option<&Pool> {
+        self.blocking.get()
+    }
+
     /// Drops what was queued after the workers had gone. Each drop ends a process, which may queue others.
     pub(crate) fn discard_queued(&self) {
         for queue in [&self.scheduler.system, &self.scheduler.injector] {
             loop {
                 match queue.steal() {
-                    crossbeam_deque::Steal::Success(task) => crate::process::ending::drop_caught::<Task>(task),
+                    // On whatever thread this is.
+                    crossbeam_deque::Steal::Success(task) => self.guest.with(|| drop_caught::<Task>(task)),
                     crossbeam_deque::Steal::Empty => break,
                     crossbeam_deque::Steal::Retry => {}
                 }
@@ -82,7 +115,7 @@ impl Shared {
 
     #[cfg(test)]
     pub(crate) fn detached() -> Arc<Self> {
-        let limits = Limits { processes: 1000, names: 1000 };
+        let limits = Limits { processes: 1000, names: 1000, ..Limits::default() };
         let remote = Remote::new(&Queues::new());
         Arc::new(Self::new("detached".into(), Box::new([Arc::new(remote)]), limits))
     }

@@ -18,9 +18,14 @@ pub(crate) fn run(shared: &Shared) {
     // For the killed to die in: a second, or a tenth of the time if that is less.
     let margin = |time: u64| nanos(KILL_MARGIN).min(time / 10);
     let mut remaining = 0;
-    if !shared.lifecycle.wait_until_empty(&shared.table, &shared.clock, margin) {
+    let empty = || shared.table.len() == 0;
+    if shared.lifecycle.wait_until(empty, &shared.clock, margin) {
+        shared.blocking().close();
+    } else {
         report.killed = each(shared, |process| doom(process, ExitReason::Killed));
-        shared.lifecycle.wait_until_empty(&shared.table, &shared.clock, |_| 0);
+        // Now, so that what runs for others has the rest of the time to see its flag.
+        shared.blocking().close();
+        shared.lifecycle.wait_until(empty, &shared.clock, |_| 0);
         remaining = each(shared, |process| {
             if shared.scheduler.is_polled(process.head().pid) {
                 report.wedged.extend(crate::inspect::inspect(process, true));
@@ -30,6 +35,8 @@ pub(crate) fn run(shared: &Shared) {
     // Who is neither gone nor in a poll is dropped unpolled, below or by its worker.
     report.killed = report.killed.saturating_sub(report.wedged.len());
     report.stopped = told.saturating_sub(report.killed + report.wedged.len());
+    shared.lifecycle.wait_until(|| shared.blocking().is_quiet(), &shared.clock, |_| 0);
+    report.blocking = crate::blocking::leave_behind(shared);
     shared.lifecycle.close(report);
     shared.wake_all();
     for timer in shared.timers.drain() {

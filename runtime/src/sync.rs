@@ -8,6 +8,34 @@ mod real {
     pub(crate) use crossbeam_utils::atomic::AtomicCell;
     pub(crate) use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
     pub(crate) use std::sync::atomic;
+    use std::time::Duration;
+
+    /// What threads sleep on beside a lock.
+    pub(crate) struct Condvar(parking_lot::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(parking_lot::Condvar::new())
+        }
+
+        /// Sleeps until woken or for so long; true for the latter. It may also wake for nothing.
+        pub(crate) fn wait_for<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            at_most: Duration,
+        ) -> (MutexGuard<'a, T>, bool) {
+            let timed_out = self.0.wait_for(&mut guard, at_most).timed_out();
+            (guard, timed_out)
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
 
     /// Narrows a guard to one part of what it guards, which erases the type of the rest. (`peek` is for loom's sake.)
     pub(crate) fn narrow<'a, T, U>(
@@ -23,9 +51,10 @@ mod real {
 mod modelled {
     pub(crate) use loom::sync::atomic;
     use std::ops::{Deref, DerefMut};
+    use std::time::Duration;
 
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-    pub(crate) struct MutexGuard<'a, T>(loom::sync::MutexGuard<'a, T>);
+    pub(crate) struct MutexGuard<'a, T>(loom::sync::MutexGuard<'a, T>, &'a loom::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
@@ -33,7 +62,7 @@ mod modelled {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(self.0.lock().expect("no model panics under a lock"))
+            MutexGuard(self.0.lock().expect("no model panics under a lock"), &self.0)
         }
 
         pub(crate) fn get_mut(&mut self) -> &mut T {
@@ -41,7 +70,7 @@ mod modelled {
         }
 
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            self.0.try_lock().ok().map(MutexGuard)
+            self.0.try_lock().ok().map(|guard| MutexGuard(guard, &self.0))
         }
     }
 
@@ -55,6 +84,35 @@ mod modelled {
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
             &mut self.0
+        }
+    }
+
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Condvar::new())
+        }
+
+        /// loom knows no time: a wait of no length is over at any moment, any other only when woken.
+        pub(crate) fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, at_most: Duration) -> (MutexGuard<'a, T>, bool) {
+            let MutexGuard(guard, mutex) = guard;
+            let result = if at_most.is_zero() {
+                drop(guard);
+                loom::thread::yield_now();
+                mutex.lock()
+            } else {
+                self.0.wait(guard)
+            };
+            (MutexGuard(result.expect("no model panics under a lock"), mutex), at_most.is_zero())
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
         }
     }
 

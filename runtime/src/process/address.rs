@@ -6,7 +6,7 @@ use crate::mailbox::Mailbox;
 use crate::pid::Pid;
 use crate::process::call::Call;
 use crate::process::control::{AnyProcess, Control, send_exit};
-use crate::process::reply::{Answer, ReplyCell, ReplyTo};
+use crate::process::reply::{Answer, ReplyCell, ReplyTo, note};
 use crate::process::send::{Refusal, Turn};
 use crate::scheduler::worker::Local;
 use crate::signal::Exit;
@@ -77,7 +77,7 @@ impl<M: Send + 'static> Address<M> {
     #[inline]
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
         budget::charge();
-        self.control.push(message, None).map_err(|refused| self.refuse(refused))
+        self.control.push(message).map_err(|refused| self.refuse(refused))
     }
 
     #[cold]
@@ -318,14 +318,10 @@ impl Future for Ended {
                 Answer::Dropped | Answer::TimedOut | Answer::NotYet => Poll::Pending,
             };
         }
-        let mut core = self.process.core();
-        if self.process.head().is_gone() || self.process.head().home.shared.lifecycle.is_closed() {
-            return Poll::Ready(core.fate.clone().unwrap_or(ExitReason::Killed));
-        }
         let cell = ReplyCell::new(Some(cx.waker().clone()));
-        let swept = core.add_pending(cell.clone());
-        drop(core);
-        drop(swept);
+        if let Err(reason) = note(&*self.process, cell.clone()) {
+            return Poll::Ready(reason);
+        }
         self.cell = Some(cell);
         Poll::Pending
     }

@@ -1,14 +1,16 @@
 //! Driver: calls: a request with the right to answer it, and the wait for the answer.
 use crate::budget;
+use crate::clock::nanos;
 use crate::error::{CallError, CallErrorKind};
 use crate::limits::{CALL, CALL_CYCLE};
 use crate::pid::Pid;
 use crate::process::address::Address;
 use crate::process::context::Context;
 use crate::process::control::{AnyProcess, Head};
-use crate::process::reply::{Answer, ReplyCell, ReplyTo};
+use crate::process::reply::{Answer, Pending, ReplyCell, ReplyTo, note};
 use crate::process::send::Refusal;
 use crate::scheduler::Home;
+use crate::scheduler::fresh::Place;
 use crate::scheduler::worker::Local;
 use crate::sync::atomic::Ordering;
 use crate::timer::TimerId;
@@ -42,6 +44,10 @@ pub struct Call<'a, M, T: Send + 'static, F> {
     caller: Option<AnyProcess>,
     timeout: Option<Duration>,
     cell: Option<Arc<ReplyCell<T>>>,
+    /// Where its worker keeps it, as long as it is fresh.
+    place: Option<Place>,
+    /// The callee knows who waits.
+    noted: bool,
     /// The caller, of a call into another runtime.
     elsewhere: Option<AnyProcess>,
 }
@@ -106,7 +112,16 @@ impl<M: Send + 'static> Context<M> {
 
 impl<'a, M, T: Send + 'static, F> Call<'a, M, T, F> {
     pub(crate) fn new(callee: &'a Address<M>, make: F, caller: Option<AnyProcess>) -> Self {
-        Self { callee, make: Some(make), caller, timeout: Some(CALL), cell: None, elsewhere: None }
+        Self {
+            callee,
+            make: Some(make),
+            caller,
+            timeout: Some(CALL),
+            cell: None,
+            place: None,
+            noted: false,
+            elsewhere: None,
+        }
     }
 
     /// Waits no longer than this.
@@ -152,18 +167,52 @@ where
         }
         let cell = ReplyCell::of_caller(Some(cx.waker().clone()), caller);
         let message = make(ReplyTo::new(Arc::clone(&cell)));
-        match self.callee.control.push(message, Some(cell.clone())) {
-            Ok(()) => {}
-            Err((refusal, message)) => {
-                cell.close();
-                return Err(self.error(refused(refusal), Some(message)));
-            }
+        let control = &self.callee.control;
+        let timeout = self.timeout.map_or(u64::MAX, nanos);
+        // On a worker that is to be noted later, if it is still waited for by then.
+        self.noted = !Local::is_of(&callee.home);
+        let pushed = if self.noted { control.push_request(message, cell.clone()) } else { control.push(message) };
+        if let Err((refusal, message)) = pushed {
+            cell.close();
+            return Err(self.error(refused(refusal), Some(message)));
         }
-        if let Some(timeout) = self.timeout {
-            Local::time_out_later(&callee.home, cell.clone(), timeout);
+        if self.noted {
+            callee.home.arm_time_out(&(cell.clone() as Arc<dyn Pending>), callee.home.shared.clock.after(timeout));
+        } else {
+            self.place = Local::collect_wait(&callee.home, cell.clone(), timeout);
         }
         self.cell = Some(cell);
         Ok(())
+    }
+
+    /// Polled before there is an answer: it takes long, so the callee is to know who waits.
+    #[cold]
+    fn note(&mut self, cx: &Polling<'_>) -> Poll<Result<T, CallError<M>>> {
+        let Some(cell) = &self.cell else { return Poll::Pending };
+        self.noted = true;
+        match note(&*self.callee.control, cell.clone()) {
+            Ok(()) => Poll::Pending,
+            Err(reason) => {
+                cell.ended(&reason);
+                self.look(cx)
+            }
+        }
+    }
+
+    fn look(&mut self, cx: &Polling<'_>) -> Poll<Result<T, CallError<M>>> {
+        let Some(cell) = &self.cell else { return Poll::Pending };
+        let (answer, timer) = cell.poll(cx.waker(), || !self.callee.is_alive());
+        let result = match answer {
+            Answer::NotYet if self.noted => return Poll::Pending,
+            Answer::NotYet => return self.note(cx),
+            Answer::Answered(value) => Ok(value),
+            Answer::Ended(reason) => Err(self.error(CallErrorKind::Ended(reason), None)),
+            Answer::Dropped => Err(self.error(CallErrorKind::NoReply, None)),
+            Answer::TimedOut => Err(self.error(CallErrorKind::TimedOut, None)),
+        };
+        self.forget(timer);
+        self.cell = None;
+        Poll::Ready(result)
     }
 }
 
@@ -187,25 +236,15 @@ where
     /// Polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Polling<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(cell) = &this.cell else {
+        if this.cell.is_none() {
             ready!(budget::poll_proceed(cx));
             let make = this.make.take().expect("polled after it was ready");
             return match this.begin(make, cx) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error)),
             };
-        };
-        let (answer, timer) = cell.poll(cx.waker(), || !this.callee.is_alive());
-        let result = match answer {
-            Answer::NotYet => return Poll::Pending,
-            Answer::Answered(value) => Ok(value),
-            Answer::Ended(reason) => Err(this.error(CallErrorKind::Ended(reason), None)),
-            Answer::Dropped => Err(this.error(CallErrorKind::NoReply, None)),
-            Answer::TimedOut => Err(this.error(CallErrorKind::TimedOut, None)),
-        };
-        this.cell = None;
-        this.remove(timer);
-        Poll::Ready(result)
+        }
+        this.look(cx)
     }
 }
 
@@ -221,8 +260,12 @@ impl<M, T: Send + 'static, F> Call<'_, M, T, F> {
         None
     }
 
-    /// Removes the timer of a call that is over.
-    fn remove(&self, timer: Option<TimerId>) {
+    /// Removes what was noted of a call that is over, but for the callee's note.
+    #[inline]
+    fn forget(&mut self, timer: Option<TimerId>) {
+        if let Some(place) = self.place.take() {
+            Local::forget_wait(&self.callee.control.head.home, place);
+        }
         if let Some(timer) = timer {
             let entry = self.callee.control.head.home.shared.timers.remove(timer);
             drop(entry);
@@ -239,7 +282,7 @@ impl<M, T: Send + 'static, F> Drop for Call<'_, M, T, F> {
         }
         if let Some(cell) = self.cell.take() {
             let (unwanted, timer) = cell.close();
-            self.remove(timer);
+            self.forget(timer);
             drop(unwanted);
         }
     }
@@ -315,7 +358,7 @@ impl<'a, M: Send + 'static, T: Send + 'static> Part<'a, M, T> {
                 if Local::current() == Some(callee.pid()) {
                     return Self::fail(callee, CallErrorKind::CallsItself, Some(message));
                 }
-                match callee.control.push(message, Some(cell.clone())) {
+                match callee.control.push_request(message, cell.clone()) {
                     Ok(()) => Self::Sent(callee, cell),
                     Err((refusal, message)) => return Self::fail(callee, refused(refusal), Some(message)),
                 }

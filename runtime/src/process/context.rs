@@ -106,16 +106,20 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Turns an item into a message, by the process's own mapping if it is a signal.
+    #[inline]
     pub(crate) fn message_of(&mut self, item: Item<M>) -> Option<Saved<M>> {
         match item {
             Item::Message(message) => Some(Saved { message, counted: true }),
-            Item::Signal(signal) => {
-                let aside = self.aside.as_mut()?;
-                aside.signals_drawn = aside.signals_drawn.wrapping_add(1);
-                let message = aside.map(signal)?;
-                Some(Saved { message, counted: false })
-            }
+            Item::Signal(signal) => self.map(signal),
         }
+    }
+
+    #[inline(never)]
+    fn map(&mut self, signal: Signal) -> Option<Saved<M>> {
+        let aside = self.aside.as_mut()?;
+        aside.signals_drawn = aside.signals_drawn.wrapping_add(1);
+        let message = aside.map(signal)?;
+        Some(Saved { message, counted: false })
     }
 
     /// This process's pid.
@@ -428,17 +432,25 @@ impl<M: Send + 'static> Context<M> {
 impl<M> Drop for Context<M> {
     /// Messages and mappings go one by one, each panic caught: two that panic in one drop would abort the program.
     fn drop(&mut self) {
-        self.drawn.take_all().into_iter().flatten().for_each(drop_caught);
-        if let Some(aside) = self.aside.take() {
-            let Aside { signals, saved, trap, mut downs, groups, .. } = *aside;
-            signals.into_iter().flat_map(|signals| *signals).for_each(drop_caught);
-            saved.into_iter().for_each(drop_caught);
-            drop_caught(trap);
-            while let Some(down) = downs.pop() {
-                drop_caught(down);
-            }
-            groups.into_iter().for_each(drop_caught);
+        let (drawn, aside) = (self.drawn.take_all(), self.aside.take());
+        if drawn.is_some() || aside.is_some() {
+            // It may have been moved to a thread that is no worker.
+            self.control.head.home.shared.guest.with(|| drop_all(drawn, aside));
         }
+    }
+}
+
+fn drop_all<M>(drawn: Option<impl IntoIterator<Item = M>>, aside: Option<Box<Aside<M>>>) {
+    drawn.into_iter().flatten().for_each(drop_caught);
+    if let Some(aside) = aside {
+        let Aside { signals, saved, trap, mut downs, groups, .. } = *aside;
+        signals.into_iter().flat_map(|signals| *signals).for_each(drop_caught);
+        saved.into_iter().for_each(drop_caught);
+        drop_caught(trap);
+        while let Some(down) = downs.pop() {
+            drop_caught(down);
+        }
+        groups.into_iter().for_each(drop_caught);
     }
 }
 

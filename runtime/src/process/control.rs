@@ -42,38 +42,39 @@ pub(crate) const ALIVE: u8 = 0;
 pub(crate) const DOOMED: u8 = 1;
 pub(crate) const GONE: u8 = 2;
 
-/// What can be read without the lock.
+/// What can be read without the lock. Of this and the other parts of a control block, the order is laid down: what a
+/// message touches stands together, from the end of this to the links, in three lines of the cache at most.
+#[repr(C)]
 pub(crate) struct Head {
+    /// The parent's pid as a word, 0 for none.
+    pub(crate) parent: u64,
+    /// The pid (as a word) of the process that this one calls through its context and cannot receive meanwhile.
+    pub(crate) calling: AtomicU64,
     pub(crate) pid: Pid,
     /// When it was spawned, in tenths of a second of the runtime's time.
     pub(crate) started: u32,
-    /// The parent's pid as a word, 0 for none.
-    pub(crate) parent: u64,
+    pub(crate) reductions: AtomicU64,
     /// Keeps the runtime's parts alive; one per worker, so that its count is no point of contention.
     pub(crate) home: Arc<Home>,
-    /// Messages taken for good.
-    pub(crate) taken: AtomicU32,
-    /// Messages and signals that have arrived, counted in twos; written under the lock.
-    pub(crate) arrived: AtomicU32,
-    pub(crate) reductions: AtomicU64,
-    /// The pid (as a word) of the process that this one calls through its context and cannot receive meanwhile.
-    pub(crate) calling: AtomicU64,
-    pub(crate) life: AtomicU8,
     /// The address of the task, by which the waker of the process as a whole is known.
     pub(crate) own_waker: AtomicUsize,
     /// When it last found its mailbox empty and waited, in tenths of a second; 0 while it handles a message.
     pub(crate) idle_since: AtomicU32,
+    pub(crate) life: AtomicU8,
     /// Messages were taken from a batch since waiting senders were last looked at.
     pub(crate) unsettled: AtomicBool,
     pub(crate) system: bool,
     /// The mailbox drops its oldest when it is full, so that nothing is drawn ahead.
     pub(crate) drops_oldest: bool,
+    /// Messages taken for good.
+    pub(crate) taken: AtomicU32,
+    /// Messages and signals that have arrived, counted in twos; written under the lock.
+    pub(crate) arrived: AtomicU32,
 }
 
 impl Head {
     pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>, system: bool) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
-        let started = (home.shared.clock.seen() / 100_000_000) as u32;
+        let started = home.shared.clock.tenths();
         Self {
             pid,
             started,
@@ -123,9 +124,7 @@ impl Head {
     /// The receiver waits from now on.
     #[inline]
     pub(crate) fn note_idle(&self) {
-        #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
-        let now = (self.home.shared.clock.seen() / 100_000_000) as u32;
-        self.idle_since.store(now.max(1), Ordering::Relaxed);
+        self.idle_since.store(self.home.shared.clock.tenths().max(1), Ordering::Relaxed);
     }
 
     /// The receiver took some messages for good.
@@ -136,20 +135,21 @@ impl Head {
 }
 
 /// What is guarded by the lock and does not depend on the type of the messages.
+#[repr(C)]
 pub(crate) struct Core {
+    pub(crate) pushed: u32,
+    pub(crate) bound: u32,
+    pub(crate) waiting: bool,
+    pub(crate) trapping: bool,
+    pub(crate) overflow: Overflow,
     pub(crate) fate: Option<ExitReason>,
     /// Permanent, so that a process that awaits something of others' can be woken to die. Taken out at the end, which
     /// breaks the cycle control → waker → task → control.
     pub(crate) waker: Option<Waker>,
-    pub(crate) pushed: u32,
-    pub(crate) bound: u32,
-    pub(crate) overflow: Overflow,
-    pub(crate) waiting: bool,
-    pub(crate) trapping: bool,
-    pub(crate) links: PeerSet<Pid, AnyProcess>,
     /// Signals that are to become messages, each with the number of messages pushed before it.
     pub(crate) signals: Option<Box<Signals>>,
     pub(crate) extra: Option<Box<Extra>>,
+    pub(crate) links: PeerSet<Pid, AnyProcess>,
 }
 
 /// What most processes have none of.
@@ -177,8 +177,31 @@ pub(crate) struct Extra {
     pub(crate) overdue: u32,
     /// The process of another runtime that this one calls through its context.
     pub(crate) calls_elsewhere: Option<Pid>,
+    /// How much blocking work it waits for, and since when, in tenths of a second.
+    blocking: u32,
+    blocking_since: u32,
     /// Who receives, if that is not the process as a whole: a part of its body with a waker of its own.
     pub(crate) receiver: Option<Waker>,
+}
+
+impl Extra {
+    /// The process waits for one more piece of blocking work; it is now that time.
+    pub(crate) fn begin_blocking(&mut self, now: u64) {
+        if self.blocking == 0 {
+            #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
+            let since = (now / 100_000_000) as u32;
+            self.blocking_since = since;
+        }
+        self.blocking += 1;
+    }
+
+    pub(crate) fn end_blocking(&mut self) {
+        self.blocking = self.blocking.saturating_sub(1);
+    }
+
+    pub(crate) fn blocking_since(&self) -> Option<u32> {
+        (self.blocking > 0).then_some(self.blocking_since)
+    }
 }
 
 /// A monitor as its owner holds it.
@@ -194,12 +217,14 @@ pub(crate) struct Watcher {
     pub(crate) late: bool,
 }
 
+#[repr(C)]
 pub(crate) struct Inner<M> {
-    pub(crate) core: Core,
     pub(crate) messages: VecDeque<M>,
     pub(crate) senders: Option<Box<Senders<M>>>,
+    pub(crate) core: Core,
 }
 
+#[repr(C)]
 pub(crate) struct Control<M> {
     pub(crate) head: Head,
     pub(crate) inner: Mutex<Inner<M>>,
@@ -313,17 +338,20 @@ impl Core {
     }
 
     /// Notes one who waits for an answer or the end. Each time, two of those noted before are looked at, going round, and
-    /// come out if nobody waits for them any more: so the list stays in proportion to those who wait.
-    pub(crate) fn add_pending(&mut self, pending: Arc<dyn Pending>) -> [Option<Arc<dyn Pending>>; 2] {
+    /// come out into `unwanted`, to be dropped after unlocking, if nobody waits for them any more: so the list stays in
+    /// proportion to those who wait.
+    pub(crate) fn add_pending(&mut self, pending: Arc<dyn Pending>, unwanted: &mut [Option<Arc<dyn Pending>>; 2]) {
         let extra = self.extra();
-        let unwanted = [(); 2].map(|()| {
-            extra.looked_at =
-                if extra.looked_at == 0 { extra.pending.len() } else { extra.looked_at }.checked_sub(1)?;
-            let at = extra.looked_at.min(extra.pending.len().checked_sub(1)?);
-            (Arc::strong_count(&extra.pending[at]) == 1).then(|| extra.pending.swap_remove(at))
-        });
+        for out in unwanted {
+            let at = if extra.looked_at == 0 { extra.pending.len() } else { extra.looked_at };
+            let Some(at) = at.checked_sub(1) else { break };
+            extra.looked_at = at;
+            let Some(at) = extra.pending.len().checked_sub(1).map(|last| at.min(last)) else { break };
+            if Arc::strong_count(&extra.pending[at]) == 1 {
+                *out = Some(extra.pending.swap_remove(at));
+            }
+        }
         extra.pending.push(pending);
-        unwanted
     }
 }
 

@@ -177,7 +177,8 @@ fn skip_dropped<M>(core: &mut Core, head: &Head, drawn: &mut Drawn<M>) -> bool {
     skipped > 0
 }
 
-/// Takes whatever there is.
+/// Takes whatever there is. Not inlined: most receives are over before it comes to this.
+#[inline(never)]
 fn draw_any<M>(
     mut inner: InnerGuard<'_, M>,
     head: &Head,

@@ -6,11 +6,13 @@
 //! [`ReplyTo`] has gone elsewhere: *ended* overrides *dropped* (the state of a dying process is dropped before its end is
 //! told), never *answered*. A closed cell takes nothing in: a late answer goes back to the answerer.
 //!
-//! The time-out is set by the scheduler, and only for those that are still waited for when it next looks at the clock;
-//! the asker takes its timer out of the cell with the answer and removes it.
+//! Most calls are over soon, so what only long ones need comes late: some ticks after a call began, if it is still waited
+//! for, the scheduler sets its time-out and wakes the asker, who then has the callee note the cell
+//! ([`note`]). The asker takes its timer out of the cell with
+//! the answer and removes it.
 use crate::budget;
 use crate::exit::ExitReason;
-use crate::process::control::AnyProcess;
+use crate::process::control::{AnyProcess, Process};
 use crate::process::ending::caught;
 use crate::sync::Mutex;
 use crate::timer::TimerId;
@@ -112,12 +114,14 @@ impl<T> ReplyCell<T> {
 
     fn answer(&self, value: T) -> Result<(), T> {
         let mut inside = self.0.lock();
-        let State::Waiting(waker) = &mut inside.state else {
+        if !matches!(inside.state, State::Waiting(_)) {
             drop(inside);
             return Err(value);
+        }
+        // Old and new are moved as wholes, or the compiler would have to drop what it cannot know to be empty.
+        let State::Waiting(waker) = std::mem::replace(&mut inside.state, State::Answered(value)) else {
+            unreachable!("it was just looked at under this lock")
         };
-        let waker = waker.take();
-        inside.state = State::Answered(value);
         let caller = inside.release();
         drop(inside);
         drop(caller);
@@ -165,6 +169,9 @@ pub(crate) trait Pending: Send + Sync {
     /// The right to answer was dropped.
     fn lose(&self);
 
+    /// Wakes whoever waits, who is to have the process note it.
+    fn linger(&self);
+
     /// Whether somebody still waits.
     fn is_awaited(&self) -> bool;
 
@@ -193,6 +200,16 @@ impl<T: Send> Pending for ReplyCell<T> {
         }
     }
 
+    fn linger(&self) {
+        let waker = match &self.0.lock().state {
+            State::Waiting(waker) | State::Dropped(waker) => waker.clone(),
+            _ => None,
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     fn is_awaited(&self) -> bool {
         matches!(self.0.lock().state, State::Waiting(_) | State::Dropped(_))
     }
@@ -205,6 +222,21 @@ impl<T: Send> Pending for ReplyCell<T> {
         }
         awaited
     }
+}
+
+/// Has a process note one who waits for it, who is told of its end from then on. If it is gone already, the reason.
+pub(crate) fn note(process: &dyn Process, waiter: Arc<dyn Pending>) -> Result<(), ExitReason> {
+    let mut swept = [None, None];
+    let mut core = process.core();
+    let head = process.head();
+    if head.is_gone() || head.home.shared.lifecycle.is_closed() {
+        let reason = core.fate.clone();
+        drop(core);
+        return Err(reason.unwrap_or(ExitReason::Killed));
+    }
+    core.add_pending(waiter, &mut swept);
+    drop(core);
+    Ok(())
 }
 
 /// The right to answer one call, once.

@@ -5,7 +5,7 @@
 //! oldest first, whenever it takes the lock and at the end of a poll in which it took messages without the lock
 //! (`unsettled`), so that it never waits for a process whose message it has room for.
 use crate::mailbox::Overflow;
-use crate::process::control::{Control, Head, Inner, InnerGuard};
+use crate::process::control::{Control, Core, Head, Inner, InnerGuard};
 use crate::process::reply::Pending;
 use crate::sync::atomic::Ordering;
 use std::collections::VecDeque;
@@ -75,19 +75,27 @@ impl<M> Inner<M> {
 }
 
 impl<M: Send + 'static> Control<M> {
-    /// Puts a message into the mailbox and, in the same critical section, notes who waits for its answer.
+    /// Puts a message into the mailbox.
     #[inline]
-    pub(crate) fn push(&self, message: M, pending: Option<Arc<dyn Pending>>) -> Result<(), (Refusal, M)> {
-        self.push_locked(self.inner.lock(), message, pending)
+    pub(crate) fn push(&self, message: M) -> Result<(), (Refusal, M)> {
+        self.push_locked(self.inner.lock(), message, |_| {})
     }
 
-    /// As [`Control::push`], for one who had something to look at under the lock first.
+    /// Puts a request into the mailbox and, in the same critical section, notes who waits for its answer.
+    #[inline]
+    pub(crate) fn push_request(&self, message: M, pending: Arc<dyn Pending>) -> Result<(), (Refusal, M)> {
+        let mut swept = [None, None];
+        self.push_locked(self.inner.lock(), message, |core| core.add_pending(pending, &mut swept))
+    }
+
+    /// As [`Control::push`], for one who had something to look at under the lock first; if the message is let in, `note`
+    /// is called under the lock.
     #[inline]
     pub(crate) fn push_locked(
         &self,
         mut inner: InnerGuard<'_, M>,
         message: M,
-        pending: Option<Arc<dyn Pending>>,
+        note: impl FnOnce(&mut Core),
     ) -> Result<(), (Refusal, M)> {
         if !inner.nobody_waits() {
             let wakers = inner.admit(&self.head);
@@ -95,7 +103,7 @@ impl<M: Send + 'static> Control<M> {
                 // They are woken first; what has changed by then is looked at anew.
                 drop(inner);
                 wakers.into_iter().for_each(Waker::wake);
-                return self.push(message, pending);
+                return self.push_locked(self.inner.lock(), message, note);
             }
             if inner.core.fate.is_none() && !inner.nobody_waits() {
                 drop(inner);
@@ -107,24 +115,23 @@ impl<M: Send + 'static> Control<M> {
             return Err((Refusal::Dead, message));
         }
         if !inner.room(&self.head) {
-            return overflow(&self.head, inner, message, pending);
+            return overflow(&self.head, inner, message, note);
         }
         inner.messages.push_back(message);
         inner.core.pushed = inner.core.pushed.wrapping_add(1);
         self.head.count_arrival();
-        let swept = pending.map(|pending| inner.core.add_pending(pending));
+        note(&mut inner.core);
         let waker = inner.core.stop_waiting();
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
         }
-        drop(swept);
         Ok(())
     }
 
     /// Puts a message into the mailbox, or into the queue of those that wait for room: then its ticket.
     pub(crate) fn push_or_wait(&self, message: M, waker: &Waker) -> Result<Option<u64>, M> {
-        let message = match self.push(message, None) {
+        let message = match self.push(message) {
             Ok(()) => return Ok(None),
             Err((Refusal::Dead, message)) => return Err(message),
             Err((Refusal::Full, message)) => message,
@@ -178,7 +185,7 @@ fn overflow<M>(
     head: &Head,
     mut inner: InnerGuard<'_, M>,
     message: M,
-    pending: Option<Arc<dyn Pending>>,
+    note: impl FnOnce(&mut Core),
 ) -> Result<(), (Refusal, M)> {
     let dropped = match inner.core.overflow {
         Overflow::Refuse => {
@@ -206,13 +213,15 @@ fn overflow<M>(
             oldest
         }
     };
-    let swept = pending.map(|pending| inner.core.add_pending(pending));
+    note(&mut inner.core);
     let waker = inner.core.stop_waiting();
     drop(inner);
     if let Some(waker) = waker {
         waker.wake();
     }
-    drop((dropped, swept));
+    if dropped.is_some() {
+        head.home.shared.guest.with(|| drop(dropped));
+    }
     Ok(())
 }
 

@@ -201,7 +201,9 @@ where
     let (home, shard) = Local::spawning_home(home);
     let control = create::<M>(&home, shard, settings, parent)?;
     let head = &control.head;
-    let future = catch_unwind(AssertUnwindSafe(|| body(Context::new(Arc::clone(&control)))));
+    let context = Context::new(Arc::clone(&control));
+    // On whatever thread this is.
+    let future = catch_unwind(AssertUnwindSafe(|| home.shared.guest.with(|| body(context))));
     let (future, panic) = match future {
         Ok(future) => (Some(future), None),
         Err(payload) => {

@@ -2,8 +2,8 @@
 //!
 //! A wake on a worker of the same runtime goes to that worker's LIFO slot, or to the end of its queue if the process was
 //! woken while it ran (it yields); a spawn goes to its queue of newborns, which is a queue of its own since others steal
-//! from it later. A wake from any other thread goes to the injector. System processes go to a queue of their own, at
-//! which workers look first.
+//! from it later and its owner takes the youngest first. A wake from any other thread goes to the injector. System
+//! processes go to a queue of their own, at which workers look first.
 pub(crate) mod fresh;
 pub(crate) mod idle;
 pub(crate) mod parker;
@@ -66,6 +66,9 @@ impl Home {
 
     /// Arms the time-out of one who waits, unless nobody does any more.
     pub(crate) fn arm_time_out(&self, pending: &Arc<dyn Pending>, deadline: u64) {
+        if deadline == u64::MAX {
+            return;
+        }
         let id = self.insert_timer(deadline, Entry::TimeOut(Arc::clone(pending)));
         if !pending.set_timer(id) {
             let entry = self.shared.timers.remove(id);
@@ -196,7 +199,7 @@ fn inject(task: Task) {
     let home = Arc::clone(&task.metadata().home);
     if home.shared.lifecycle.is_closed() {
         // No worker will come. Dropping the task ends its process, whose watchers are told here and now.
-        drop(task);
+        home.shared.guest.with(|| drop(task));
     } else {
         home.shared.scheduler.inject(task);
         if home.shared.lifecycle.is_closed() {

@@ -1,9 +1,10 @@
 //! Driver: a worker: takes the next process, polls it, looks at the clock now and then, and sleeps when there is nothing.
 use crate::clock::nanos;
-use crate::limits::{FRESH_STALE, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
+use crate::limits::{FRESH_STALE, OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
 use crate::process::reply::Pending;
+use crate::scheduler::fresh::{Place, Wait};
 use crate::scheduler::idle::Idle;
 use crate::scheduler::watch::Watch;
 use crate::scheduler::{Counters, Home, Remote, Task};
@@ -27,7 +28,7 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn new() -> Self {
-        Self { woken: Queue::new_fifo(), newborn: Queue::new_fifo() }
+        Self { woken: Queue::new_fifo(), newborn: Queue::new_lifo() }
     }
 }
 
@@ -38,6 +39,7 @@ pub(crate) struct Local {
     queues: Queues,
     /// Whose turn it is, and how many of them are left in this round.
     newborns_turn: Cell<bool>,
+    newborns_taken: Cell<u32>,
     quota: Cell<usize>,
     /// The process that is being polled.
     current: Cell<Option<Pid>>,
@@ -97,9 +99,8 @@ impl Local {
     #[inline]
     pub(crate) fn schedule(&self, task: Task, yielded: bool) {
         if yielded {
-            let Queues { woken, newborn } = &self.queues;
-            let others = self.slot_used.get() || !woken.is_empty() || !newborn.is_empty();
-            woken.push(task);
+            let others = self.has_own_work();
+            self.queues.woken.push(task);
             if others {
                 self.home.shared.scheduler.notify();
             }
@@ -123,23 +124,38 @@ impl Local {
         self.home.shared.scheduler.notify();
     }
 
-    /// Sees to it that somebody's wait ends after `timeout`. On a worker, the clock is not looked at for that now: at the
-    /// next tick its time begins to count, so that it is never early, and it gets a timer only if it is awaited for longer
-    /// than some ticks ([`super::fresh`]).
-    pub(crate) fn time_out_later(home: &Arc<Home>, pending: Arc<dyn Pending>, timeout: Duration) {
-        let timeout = nanos(timeout);
-        let mut pending = Some(pending);
+    /// Notes a wait for a callee of `home`, if this is a worker of its runtime. The clock is not looked at for that now: at
+    /// the next tick its time begins to count, so that it is never early, and only if it lasts for longer than some ticks
+    /// does it get a timer, and is polled, to have the callee note it ([`super::fresh`]).
+    #[inline]
+    pub(crate) fn collect_wait(home: &Home, pending: Arc<dyn Pending>, timeout: u64) -> Option<Place> {
         Self::with(|local| {
-            let Some(local) = local.filter(|local| Arc::ptr_eq(&local.home.shared, &home.shared)) else { return };
-            if let Some(pending) = pending.take()
-                && local.remote.fresh.collect(pending, timeout)
-            {
+            let local = local.filter(|local| local.runs_home(home))?;
+            let (place, full) = local.remote.fresh.collect(local.home.index, pending, timeout);
+            if full {
                 local.polls_to_tick.set(0);
             }
+            Some(place)
+        })
+    }
+
+    /// The wait is over. On another worker nothing is done: a tick finds out.
+    #[inline]
+    pub(crate) fn forget_wait(home: &Home, place: Place) {
+        let forgotten = Self::with(|local| {
+            let local = local.filter(|local| local.home.index == place.worker && local.runs_home(home))?;
+            local.remote.fresh.take_back(place)
         });
-        if let Some(pending) = pending {
-            home.arm_time_out(&pending, home.shared.clock.now().saturating_add(timeout));
-        }
+        drop(forgotten);
+    }
+
+    /// Whether this is a worker of that runtime.
+    pub(crate) fn is_of(home: &Home) -> bool {
+        Self::with(|local| local.is_some_and(|local| local.runs_home(home)))
+    }
+
+    fn runs_home(&self, home: &Home) -> bool {
+        Arc::ptr_eq(&self.home.shared, &home.shared)
     }
 
     /// Arms the time-outs that this worker has collected and that have come of age (or `all`), and those of workers that do
@@ -153,9 +169,10 @@ impl Local {
                 remote.fresh.take_over(remote.ticked.load(Ordering::Relaxed), &shared.clock)
             };
             for (from, mut waits) in taken {
-                for (pending, timeout) in waits.drain(..) {
-                    if pending.is_awaited() {
+                for Wait { pending, timeout } in waits.drain(..) {
+                    if let Some(pending) = pending.filter(|pending| pending.is_awaited()) {
                         caught(|| self.home.arm_time_out(&pending, from.saturating_add(timeout)));
+                        caught(|| pending.linger());
                     }
                 }
                 remote.fresh.recycle(waits);
@@ -187,8 +204,9 @@ impl Local {
         self.take_queued().or_else(|| self.take_slot()).or_else(|| self.take_injected())
     }
 
-    /// Takes from the two queues in rounds: as many of one as it held when its turn came, then of the other. So nobody waits
-    /// for more than what was queued before, as in one queue; and who spawns and yields does not run before its children.
+    /// Takes from the two queues in rounds: as many of one as it held when its turn came, then of the other. So nobody who was
+    /// woken waits for more than what was queued before, as in one queue; and who spawns and yields does not run before its
+    /// children.
     fn take_queued(&self) -> Option<Task> {
         let Queues { woken, newborn } = &self.queues;
         for _ in 0..2 {
@@ -198,7 +216,7 @@ impl Local {
                 self.quota.set(if newborns { newborn.len() } else { woken.len() });
             }
             if self.quota.get() > 0 {
-                let task = if self.newborns_turn.get() { newborn.pop() } else { woken.pop() };
+                let task = if self.newborns_turn.get() { self.take_newborn() } else { woken.pop() };
                 // Others may have taken the rest of the round.
                 self.quota.set(if task.is_some() { self.quota.get() - 1 } else { 0 });
                 if task.is_some() {
@@ -206,7 +224,23 @@ impl Local {
                 }
             }
         }
-        woken.pop().or_else(|| newborn.pop())
+        woken.pop().or_else(|| self.take_newborn())
+    }
+
+    /// Takes the youngest, whose memory is in the cache, and whose ancestors' memory need not all be there at once; now and
+    /// then the oldest, so that everyone has his turn.
+    fn take_newborn(&self) -> Option<Task> {
+        self.newborns_taken.set(self.newborns_taken.get().wrapping_add(1));
+        if self.newborns_taken.get().is_multiple_of(OLDEST_NEWBORN)
+            && let Some(task) = taken(|| self.remote.newborn.steal())
+        {
+            return Some(task);
+        }
+        self.queues.newborn.pop()
+    }
+
+    fn has_own_work(&self) -> bool {
+        self.slot_used.get() || !self.queues.woken.is_empty() || !self.queues.newborn.is_empty()
     }
 
     fn take_injected(&self) -> Option<Task> {
@@ -333,6 +367,10 @@ impl Local {
         let shared = &self.home.shared;
         let (idle, me) = (&shared.scheduler.idle, self.home.index);
         self.arm_time_outs(true);
+        if self.has_own_work() {
+            // Some of those that wait have been woken.
+            return;
+        }
         let next = shared.timers.earliest();
         let recheck = shared.clock.now().saturating_add(nanos(FRESH_STALE));
         let keeps = idle.enter(me, next, recheck);
@@ -409,6 +447,7 @@ pub(crate) fn work(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
         remote,
         queues,
         newborns_turn: Cell::new(false),
+        newborns_taken: Cell::new(0),
         quota: Cell::new(0),
         current: Cell::new(None),
         slot_used: Cell::new(false),

@@ -105,7 +105,7 @@ impl TimerRef {
                 (&home.shared, deadline, Some(entry))
             }
         };
-        drop_caught(entry);
+        shared.guest.with(|| drop_caught(entry));
         Some(Duration::from_nanos(deadline.saturating_sub(shared.clock.now())))
     }
 }
@@ -121,7 +121,7 @@ fn start(home: &Home, process: &AnyProcess, deadline: u64, entry: impl FnOnce(Sl
     let mut core = process.core();
     if core.fate.is_some() {
         drop(core);
-        drop_caught(entry);
+        home.shared.guest.with(|| drop_caught(entry));
         return TimerRef(What::Void);
     }
     let extra = core.extra();
@@ -149,7 +149,7 @@ impl<M: Send + 'static> Deliver for SendOnce<M> {
             drop(inner);
             return drop_caught(message);
         }
-        drop_caught(control.push_locked(inner, message, None));
+        drop_caught(control.push_locked(inner, message, |_| {}));
     }
 }
 
@@ -188,7 +188,7 @@ impl<M: Send + 'static, F: FnMut() -> M + Send + 'static> Deliver for SendAgain<
                     drop_caught(message);
                     return drop_caught(self);
                 }
-                drop_caught(self.control.push_locked(inner, message, None));
+                drop_caught(self.control.push_locked(inner, message, |_| {}));
             }
             Err(payload) => {
                 self.slot.take(&*self.control);
@@ -255,7 +255,7 @@ impl<M: Send + 'static> Deliver for SendNamed<M> {
     fn fire(self: Box<Self>, home: &Arc<Home>) {
         let Self { name, message } = *self;
         match home.shared.registry.find(&name).ok_or(LookupError::NoProcess).and_then(typed::<M>) {
-            Ok(control) => drop_caught(control.push(message, None)),
+            Ok(control) => drop_caught(control.push(message)),
             Err(_) => drop_caught(message),
         }
     }
