@@ -235,11 +235,11 @@ fn s_130_restart_types_judge_every_reason_as_the_table_says() {
                     assert_eq!((child.starts, child.exits.len()), (2, 1));
                     assert_eq!(child.exits[0].reason, reason);
                 } else if restart == Restart::Temporary {
-                    until(&runtime, || picture(&supervisor).is_empty()).await;
-                    assert_eq!(x.address(), Err(Unavailable::Gone));
+                    until(&runtime, || x.address() == Err(Unavailable::Gone)).await;
+                    assert_eq!(picture(&supervisor), "");
                 } else {
-                    until(&runtime, || picture(&supervisor) == "x stopped").await;
-                    assert_eq!(x.address(), Err(Unavailable::Stopped));
+                    until(&runtime, || x.address() == Err(Unavailable::Stopped)).await;
+                    assert_eq!(picture(&supervisor), "x stopped");
                     assert_eq!(seen(&supervisor, "x").map(|child| child.starts), Some(1));
                 }
                 supervisor.stop(LONG).await;
