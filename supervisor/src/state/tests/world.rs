@@ -71,7 +71,7 @@ impl World {
 
     pub(super) fn unborn(flags: Flags, children: &[(&'static str, Settings)]) -> Self {
         let mut world = Self {
-            machine: Machine::new(flags, 7),
+            machine: Machine::new(flags),
             now: 1000 * SECOND,
             log: Vec::new(),
             answers: BTreeMap::new(),
