@@ -4,8 +4,8 @@ mod tree;
 mod workers;
 
 use colloquium::{
-    AutoShutdown, Backoff, ChildSendErrorKind, ChildSpec, ChildState, Context, DeleteChildError, ExitReason,
-    FailedToStart, Kind, Mailbox, Ready, Restart, RestartChildError, Runtime, Shutdown, SpecError, StartChildError,
+    AutoShutdown, Backoff, ChildKind, ChildSendErrorKind, ChildSpec, ChildState, Context, DeleteChildError, ExitReason,
+    FailedToStart, Mailbox, Ready, Restart, RestartChildError, Runtime, Shutdown, SpecError, StartChildError,
     StartError, StartFailure, Strategy, Supervisor, SupervisorMessage, SupervisorRef, TerminateChildError, Unavailable,
     Unreachable,
 };
@@ -122,11 +122,11 @@ fn s_123_every_bad_specification_is_refused_with_its_own_error() {
 #[test]
 fn s_124_the_defaults_of_a_specification_read_back() {
     let spec = mortal("a", &Log::default()).build().expect("good");
-    assert_eq!((spec.id(), spec.restart(), spec.kind()), ("a", Restart::Permanent, Kind::Worker));
+    assert_eq!((spec.id(), spec.restart(), spec.kind()), ("a", Restart::Permanent, ChildKind::Worker));
     assert_eq!((spec.shutdown(), spec.init_within()), (Shutdown::After(5 * SECOND), None));
     assert_eq!((spec.is_significant(), spec.backoff()), (false, None));
     let spec = ChildSpec::supervisor("s", Supervisor::new).build().expect("good");
-    assert_eq!((spec.kind(), spec.shutdown()), (Kind::Supervisor, Shutdown::Infinity));
+    assert_eq!((spec.kind(), spec.shutdown()), (ChildKind::Supervisor, Shutdown::Infinity));
     let spec = ChildSpec::initialised("i", async |_: Context<()>, _: Ready| ()).build().expect("good");
     assert_eq!(spec.init_within(), Some(30 * SECOND));
 }

@@ -3,7 +3,7 @@ use crate::board::Board;
 use crate::children::{Child, Key, PastExit, Rest, Standing, Turn};
 use crate::limits::PAGE;
 use crate::operation::Wait;
-use crate::spec::{AutoShutdown, Kind, Restart, Shutdown, Strategy};
+use crate::spec::{AutoShutdown, ChildKind, Restart, Shutdown, Strategy};
 use crate::state::{Machine, Stage};
 use colloquium_runtime::{ExitReason, Pid};
 use std::fmt;
@@ -72,7 +72,7 @@ pub struct ChildSnapshot {
     /// Its process, if it has one.
     pub pid: Option<Pid>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ChildKind,
     /// When it is restarted.
     pub restart: Restart,
     /// How it is stopped.
@@ -162,7 +162,7 @@ pub struct ChildSummary {
     /// Its process, if it has one.
     pub pid: Option<Pid>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ChildKind,
     /// How it stands with it.
     pub state: ChildState,
 }
@@ -235,8 +235,8 @@ impl Observer {
     /// The children, in start order. They are read in pages, so that what is read is true of each page at one moment; one
     /// that is added or removed meanwhile may be seen or not.
     #[must_use]
-    pub fn children(&self) -> Children {
-        Children { board: self.board.clone(), next: Some(Key::FIRST), page: Vec::new().into_iter() }
+    pub fn children(&self) -> ChildSnapshots {
+        ChildSnapshots { board: self.board.clone(), next: Some(Key::FIRST), page: Vec::new().into_iter() }
     }
 
     pub(crate) fn counts(&self) -> ChildCounts {
@@ -259,19 +259,19 @@ fn wedged(machine: &Machine<Pid>) -> Vec<WedgedProcess> {
 }
 
 /// The children of a supervisor, see [`Observer::children`].
-pub struct Children {
+pub struct ChildSnapshots {
     board: Board,
     next: Option<Key>,
     page: std::vec::IntoIter<(Key, ChildSnapshot)>,
 }
 
-impl Iterator for Children {
+impl Iterator for ChildSnapshots {
     type Item = ChildSnapshot;
 
     fn next(&mut self) -> Option<ChildSnapshot> {
         loop {
             if let Some((key, mut child)) = self.page.next() {
-                if child.kind == Kind::Supervisor {
+                if child.kind == ChildKind::Supervisor {
                     child.subtree = self.board.subtree(key).map(Observer::new);
                 }
                 return Some(child);
@@ -362,9 +362,9 @@ impl fmt::Debug for Observer {
     }
 }
 
-impl fmt::Debug for Children {
+impl fmt::Debug for ChildSnapshots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Children({})", self.board.process())
+        write!(f, "ChildSnapshots({})", self.board.process())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::event::FailedToStart;
 use crate::handle::SupervisorRef;
 use crate::message::{Msg, SupervisorMessage};
 use crate::ready::Ready;
-use crate::spec::{AutoShutdown, Flags, Kind, SpecError, Strategy};
+use crate::spec::{AutoShutdown, ChildKind, Flags, SpecError, Strategy};
 use crate::state::Machine;
 use colloquium_runtime::{Address, Context, ExitReason, Handle, Mailbox, Pid, ProcessBuilder, SpawnError};
 use std::fmt;
@@ -260,7 +260,7 @@ impl ChildSpec<SupervisorMessage> {
         id: impl Into<Arc<str>>,
         make: impl FnMut() -> Supervisor + Send + 'static,
     ) -> ChildBuilder<SupervisorMessage> {
-        ChildBuilder::new(id.into(), Kind::Supervisor, Box::new(Nested(make)))
+        ChildBuilder::new(id.into(), ChildKind::Supervisor, Box::new(Nested(make)))
     }
 }
 
