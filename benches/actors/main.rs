@@ -68,6 +68,9 @@ fn run(&(name, default, workload): &Workload, n: Option<u64>) {
     let workers = std::env::var("PEERS_THREADS").map_or(2, |text| text.parse().expect("PEERS_THREADS is a number"));
     // The largest workloads hold a million processes and their driver.
     let runtime = Runtime::builder().workers(workers).max_processes(1 << 24).build().expect("a runtime");
+    if let Ok(beside) = std::env::var("ACTORS_BESIDE") {
+        measure::idle_beside(&runtime, beside.parse().expect("ACTORS_BESIDE is a number"));
+    }
     let outcome = workload(&runtime, n.unwrap_or(default));
     let extras: String = outcome.extras.iter().map(|(key, value)| format!(",\"{key}\":{value:.3}")).collect();
     let (cpu, system) = processor_seconds();
@@ -98,6 +101,9 @@ fn main() {
             let n = words.get(2).map(|text| text.parse().expect("the count is a number"));
             run(workload.unwrap_or_else(|| panic!("no workload {wanted}")), n);
         }
-        _ => eprintln!("actors list | actors colloquium WORKLOAD [N]"),
+        _ => eprintln!(
+            "actors list | actors colloquium WORKLOAD [N]\n\
+             PEERS_THREADS: workers, 2 unless given; ACTORS_BESIDE: so many idle processes live meanwhile, none unless given"
+        ),
     }
 }
