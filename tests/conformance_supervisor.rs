@@ -127,6 +127,7 @@ fn s_124_the_defaults_of_a_specification_read_back() {
     assert_eq!((spec.is_significant(), spec.backoff()), (false, None));
     let spec = ChildSpec::supervisor("s", Supervisor::new).build().expect("good");
     assert_eq!((spec.kind(), spec.shutdown()), (ChildKind::Supervisor, Shutdown::Infinity));
+    assert_eq!(spec.init_within(), Some(Duration::MAX));
     let spec = ChildSpec::initialised("i", async |_: Context<()>, _: Ready| ()).build().expect("good");
     assert_eq!(spec.init_within(), Some(30 * SECOND));
 }

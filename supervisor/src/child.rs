@@ -148,7 +148,7 @@ impl<M: Send + 'static> ChildSpec<M> {
         self.settings.backoff.as_ref()
     }
 
-    /// How long it has to initialise; `None` if it need not.
+    /// How long it has to initialise; `None` if it need not, [`Duration::MAX`] for as long as it takes.
     #[must_use]
     pub fn init_within(&self) -> Option<Duration> {
         self.settings.init
@@ -196,7 +196,8 @@ impl<M: Send + 'static> ChildBuilder<M> {
         self
     }
 
-    /// How long it has to say that it is ready; 30 s unless given. For a child that says so.
+    /// How long it has to say that it is ready. For a child that says so: 30 s unless given, and for a supervisor as long as it
+    /// takes.
     pub fn init_within(mut self, time: Duration) -> Self {
         self.settings.init = Some(time);
         self

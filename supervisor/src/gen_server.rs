@@ -274,8 +274,9 @@ async fn initialised<M: Send + 'static>(
 ) -> Result<ServerRef<M>, StartServerError> {
     let guard = Kill(Some(address.clone()));
     let (mut ended, mut over) = (pin!(address.ended()), pin!(runtime.sleep(init)));
+    let waiting = spot.wait();
     let outcome = poll_fn(|cx| {
-        if let Poll::Ready(Ok(_)) = spot.poll_up(cx) {
+        if let Poll::Ready(Ok(_)) = waiting.poll(cx) {
             return Poll::Ready(Ok(()));
         }
         if let Poll::Ready(reason) = ended.as_mut().poll(cx) {
@@ -289,6 +290,7 @@ async fn initialised<M: Send + 'static>(
         over.as_mut().poll(cx).map(|()| Err(StartServerError::TimedOut))
     })
     .await;
+    drop(waiting);
     if outcome.is_ok() {
         guard.disarm();
         return Ok(ServerRef::new(ChildRef::new(spot)));

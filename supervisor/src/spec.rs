@@ -120,7 +120,8 @@ pub(crate) struct Settings {
     pub(crate) significant: bool,
     /// Instead of the supervisor's intensity.
     pub(crate) backoff: Option<Backoff>,
-    /// The child says when it is ready, and has so long for that.
+    /// The child says when it is ready, and has so long for that; a supervisor as long as it takes, since its children have
+    /// bounds.
     pub(crate) init: Option<Duration>,
 }
 
@@ -137,7 +138,7 @@ impl Settings {
             kind,
             significant: false,
             backoff: None,
-            init: (kind == ChildKind::Supervisor).then_some(limits::INIT),
+            init: (kind == ChildKind::Supervisor).then_some(Duration::MAX),
         }
     }
 

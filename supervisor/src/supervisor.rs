@@ -255,7 +255,8 @@ impl Drop for Undo {
 
 impl ChildSpec<SupervisorMessage> {
     /// A supervisor as a child: `make` says anew for each start what it is to be. Dynamically added children of it are not
-    /// there after its restart. It gets as long as it takes to stop, and each of its children the time of its own to start.
+    /// there after its restart. It has as long as it takes to start and to stop, since each of its children has bounds of its
+    /// own.
     pub fn supervisor(
         id: impl Into<Arc<str>>,
         make: impl FnMut() -> Supervisor + Send + 'static,
