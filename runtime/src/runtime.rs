@@ -315,18 +315,18 @@ impl Handle {
         shared.stalls.all(shared.clock.now())
     }
 
-    /// Runs a future on this thread, to its end.
+    /// Runs a future, or what becomes one, on this thread, to its end.
     ///
     /// # Panics
     ///
     /// On a worker of a runtime: there it would hold up other processes, or wait for one that it holds up itself. In a
     /// [`Simulation`](crate::Simulation), and on a runtime of one.
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+    pub fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
         let on_worker = Local::with(|local| local.is_some());
         assert!(!on_worker, "block_on within a process: await the future instead");
         let simulated = simulator::entered().is_some() || self.home.shared.scheduler.simulator.is_some();
         assert!(!simulated, "block_on in a simulation, which has one thread: await the future instead");
-        crate::block_on::block_on(future)
+        crate::block_on::block_on(future.into_future())
     }
 
     /// Shuts the runtime down and waits for it, for no longer than `deadline`.
