@@ -288,6 +288,13 @@ impl Handle {
         self.shared().reports.abnormal_exits().0
     }
 
+    /// How long the runtime has been up. In a simulation, its virtual time: what programs that are to be simulated use in
+    /// place of [`std::time::Instant`].
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.shared().clock.now())
+    }
+
     /// Runs a future on this thread, to its end.
     ///
     /// # Panics

@@ -1,0 +1,82 @@
+//! Shared: what a supervisor knows, where others can read it without asking the supervisor.
+//!
+//! The machine stands behind a lock that its process takes for each event, and readers take for some hundred children at a
+//! time. Nothing but the machine's own code runs under it: start functions, destructors and wakers run outside, so that a
+//! process which is stuck can never hold it. The lock of the subtrees is never held together with it.
+use crate::children::Key;
+use crate::state::Machine;
+use colloquium_runtime::{Handle, Pid};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[derive(Clone)]
+pub(crate) struct Board(Arc<Inner>);
+
+struct Inner {
+    process: Pid,
+    runtime: Handle,
+    machine: Mutex<Machine<Pid>>,
+    subtrees: Mutex<BTreeMap<Key, Board>>,
+    /// Requests on their way: they bound what can stand in the supervisor's mailbox.
+    requests: AtomicUsize,
+}
+
+/// Requests on their way to one supervisor at a time: its mailbox refuses nothing, since what else comes in there (ends of
+/// children, their words, its own turns) is bounded by the children.
+const REQUESTS: usize = 65_536;
+
+impl Board {
+    pub(crate) fn new(process: Pid, runtime: Handle, machine: Machine<Pid>) -> Self {
+        Self(Arc::new(Inner {
+            process,
+            runtime,
+            machine: Mutex::new(machine),
+            subtrees: Mutex::default(),
+            requests: AtomicUsize::new(0),
+        }))
+    }
+
+    pub(crate) fn process(&self) -> Pid {
+        self.0.process
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine<Pid>> {
+        self.0.machine.lock()
+    }
+
+    pub(crate) fn set_subtree(&self, child: Key, subtree: Option<Self>) {
+        let mut subtrees = self.0.subtrees.lock();
+        let old = match subtree {
+            Some(subtree) => subtrees.insert(child, subtree),
+            None => subtrees.remove(&child),
+        };
+        drop(subtrees);
+        drop(old);
+    }
+
+    pub(crate) fn subtree(&self, child: Key) -> Option<Self> {
+        self.0.subtrees.lock().get(&child).cloned()
+    }
+
+    /// A place for one request, unless there are too many on their way.
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        let taken = self.0.requests.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit(self.clone());
+        (taken < REQUESTS).then_some(permit)
+    }
+}
+
+/// A request on its way.
+pub(crate) struct Permit(Board);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,297 @@
+//! Pure: the children of one supervisor: in their order, by id and by process.
+use crate::limits::EXITS_KEPT;
+use crate::spec::{Kind, Restart, Settings};
+use colloquium_runtime::ExitReason;
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A child's place: keys are given out in the order in which children were added, which is their start order, and never
+/// twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(pub(crate) u64);
+
+impl Key {
+    pub(crate) const FIRST: Self = Self(0);
+    pub(crate) const END: Self = Self(u64::MAX);
+
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// How it stands with a child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing<P> {
+    /// No process, and none is due: why.
+    Stopped(Rest),
+    /// Its start function is at work (no process yet), or its process is initialising.
+    Starting(Option<P>),
+    Up(P),
+    /// It has been told to stop.
+    Stopping(P),
+    /// Its process has ended; the supervisor will see to it when it has done what it is about.
+    Fallen(ExitReason),
+    /// To be started again: when the supervisor comes to a message that it has sent itself (with this number), or at a
+    /// time.
+    Again(Turn),
+}
+
+/// When a start is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Message(u64),
+    At(Duration),
+}
+
+/// Why a child has no process and none is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It has not been started yet, or it has to wait for another of its group.
+    Waiting,
+    /// It was stopped by hand, or its restart by hand failed.
+    ByHand,
+    /// It ended by itself and is not to be restarted.
+    Ended,
+    /// It said that it is not wanted.
+    Ignored,
+    /// It failed too often.
+    Failed,
+}
+
+impl<P: Copy> Standing<P> {
+    /// Its process, if it has one that may be alive.
+    pub(crate) fn process(&self) -> Option<P> {
+        match self {
+            Self::Starting(process) => *process,
+            Self::Up(process) | Self::Stopping(process) => Some(*process),
+            Self::Stopped(_) | Self::Fallen(_) | Self::Again(_) => None,
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        matches!(self, Self::Stopped(_))
+    }
+}
+
+/// How a process of a child ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PastExit {
+    pub(crate) reason: ExitReason,
+    pub(crate) at: Duration,
+    pub(crate) lived: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Child<P> {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) standing: Standing<P>,
+    /// Since when it stands so.
+    pub(crate) since: Duration,
+    /// Processes that it has had.
+    pub(crate) starts: u64,
+    /// Unhealthy starts in a row, for its back-off.
+    pub(crate) unhealthy: u32,
+    /// The last exits, oldest first. Most children have none.
+    pub(crate) exits: Option<Box<VecDeque<PastExit>>>,
+}
+
+impl<P: Copy> Child<P> {
+    fn new(settings: Arc<Settings>, now: Duration) -> Self {
+        let standing = Standing::Stopped(Rest::Waiting);
+        Self { settings, standing, since: now, starts: 0, unhealthy: 0, exits: None }
+    }
+
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.settings.restart == Restart::Temporary
+    }
+
+    /// Keeps an exit; the one that has to make room comes out.
+    #[must_use]
+    pub(crate) fn note_exit(&mut self, exit: PastExit) -> Option<PastExit> {
+        let exits = self.exits.get_or_insert_default();
+        let oldest = if exits.len() < EXITS_KEPT { None } else { exits.pop_front() };
+        exits.push_back(exit);
+        oldest
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Children<P> {
+    rows: BTreeMap<Key, Child<P>>,
+    ids: BTreeMap<Arc<str>, Key>,
+    processes: IndexMap<P, Key, FxBuildHasher>,
+    next: Key,
+    /// How many have a process that may be alive.
+    active: usize,
+    /// How many significant ones have a process or are to get one.
+    significant: usize,
+    supervisors: usize,
+}
+
+impl<P> Default for Children<P> {
+    fn default() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            processes: IndexMap::default(),
+            next: Key::FIRST,
+            active: 0,
+            significant: 0,
+            supervisors: 0,
+        }
+    }
+}
+
+impl<P: Copy + Eq + Hash> Children<P> {
+    /// Adds a child, as the last; `None` if its id is taken.
+    pub(crate) fn add(&mut self, settings: Arc<Settings>, now: Duration) -> Option<Key> {
+        let key = self.next;
+        if !settings.id.is_empty() {
+            if self.ids.contains_key(&settings.id) {
+                return None;
+            }
+            self.ids.insert(Arc::clone(&settings.id), key);
+        }
+        self.next = key.next();
+        self.supervisors += usize::from(settings.kind == Kind::Supervisor);
+        self.rows.insert(key, Child::new(settings, now));
+        Some(key)
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Child<P>> {
+        let child = self.rows.remove(&key)?;
+        self.ids.remove(&child.settings.id);
+        self.supervisors -= usize::from(child.settings.kind == Kind::Supervisor);
+        if let Some(process) = child.standing.process() {
+            self.processes.swap_remove(&process);
+            self.active -= 1;
+        }
+        if child.settings.significant && !child.standing.is_at_rest() {
+            self.significant -= 1;
+        }
+        Some(child)
+    }
+
+    /// Sets how it stands with a child, and keeps the index of processes true. What it was comes out.
+    pub(crate) fn set(&mut self, key: Key, standing: Standing<P>, now: Duration) -> Option<Standing<P>> {
+        let child = self.rows.get_mut(&key)?;
+        let (old, new) = (child.standing.process(), standing.process());
+        if old != new {
+            if let Some(old) = old {
+                self.processes.swap_remove(&old);
+                self.active -= 1;
+            }
+            if let Some(new) = new {
+                self.processes.insert(new, key);
+                self.active += 1;
+                child.starts += 1;
+            }
+        }
+        if child.settings.significant {
+            self.significant += usize::from(!standing.is_at_rest());
+            self.significant -= usize::from(!child.standing.is_at_rest());
+        }
+        child.since = now;
+        Some(std::mem::replace(&mut child.standing, standing))
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Child<P>> {
+        self.rows.get(&key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Child<P>> {
+        self.rows.get_mut(&key)
+    }
+
+    pub(crate) fn key_of(&self, process: P) -> Option<Key> {
+        self.processes.get(&process).copied()
+    }
+
+    pub(crate) fn key_named(&self, id: &str) -> Option<Key> {
+        self.ids.get(id).copied()
+    }
+
+    /// The first child at or after `from` and before `until`.
+    pub(crate) fn first_in(&self, from: Key, until: Key) -> Option<Key> {
+        (from < until).then(|| self.rows.range(from..until).next()).flatten().map(|(key, _)| *key)
+    }
+
+    /// The last child at or after `from` and before `until`.
+    pub(crate) fn last_in(&self, from: Key, until: Key) -> Option<Key> {
+        (from < until).then(|| self.rows.range(from..until).next_back()).flatten().map(|(key, _)| *key)
+    }
+
+    /// From a key on, in order.
+    pub(crate) fn from(&self, key: Key) -> impl DoubleEndedIterator<Item = (Key, &Child<P>)> {
+        self.rows.range(key..).map(|(key, child)| (*key, child))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn active(&self) -> usize {
+        self.active
+    }
+
+    /// Those that are supervisors, with a process or without.
+    pub(crate) fn supervisors(&self) -> usize {
+        self.supervisors
+    }
+
+    /// Significant children that have a process or are to get one.
+    pub(crate) fn significant(&self) -> usize {
+        self.significant
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(id: &str) -> Arc<Settings> {
+        Arc::new(Settings::new(id.into(), Kind::Worker))
+    }
+
+    #[test]
+    fn children_are_found_by_id_by_process_and_in_their_order() {
+        let (mut children, now) = (Children::<u32>::default(), Duration::ZERO);
+        let keys: Vec<Key> = ["a", "b", "c"].iter().filter_map(|id| children.add(settings(id), now)).collect();
+        assert_eq!(children.add(settings("b"), now), None);
+        assert_eq!((children.len(), children.active()), (3, 0));
+        for (key, process) in keys.iter().zip(10..) {
+            children.set(*key, Standing::Up(process), now);
+        }
+        assert_eq!(
+            (children.key_of(11), children.key_named("c"), children.active()),
+            (Some(keys[1]), Some(keys[2]), 3)
+        );
+        children.set(keys[1], Standing::Stopping(11), now);
+        children.set(keys[1], Standing::Up(21), now);
+        assert_eq!((children.key_of(11), children.key_of(21), children.active()), (None, Some(keys[1]), 3));
+        assert_eq!(children.get(keys[1]).map(|child| child.starts), Some(2));
+        assert!(children.remove(keys[1]).is_some() && children.remove(keys[1]).is_none());
+        assert_eq!((children.key_of(21), children.key_named("b"), children.active()), (None, None, 2));
+        assert_eq!(children.first_in(keys[0].next(), Key::END), Some(keys[2]));
+        assert_eq!(children.last_in(Key::FIRST, keys[2]), Some(keys[0]));
+        assert_eq!(children.first_in(keys[2], keys[0]), None);
+        let again = children.add(settings("b"), now);
+        assert!(again > Some(keys[2]), "a key is used once");
+    }
+
+    #[test]
+    fn the_last_exits_are_kept() {
+        let mut child = Child::<u32>::new(settings("a"), Duration::ZERO);
+        let exit =
+            |second| PastExit { reason: ExitReason::Killed, at: Duration::from_secs(second), lived: Duration::ZERO };
+        let dropped: Vec<u64> =
+            (0..15).filter_map(|n| child.note_exit(exit(n))).map(|exit| exit.at.as_secs()).collect();
+        assert_eq!(dropped, [0, 1, 2, 3, 4]);
+        let kept: Vec<u64> = child.exits.iter().flat_map(|exits| exits.iter()).map(|exit| exit.at.as_secs()).collect();
+        assert_eq!(kept, (5..15).collect::<Vec<u64>>());
+    }
+}

@@ -1,0 +1,416 @@
+//! Driver: very many short-lived children under one node of the tree, with no process in the way of their starts and ends.
+use crate::board::Board;
+use crate::child::{ChildBuilder, ChildSpec, Recipe};
+use crate::limits::{KILL_PATIENCE, SHUTDOWN};
+use crate::message::SupervisorMessage;
+use crate::ready::Ready;
+use crate::shards::Shards;
+use crate::snapshot::WedgedProcess;
+use crate::spec::{Kind, Shutdown};
+use colloquium_runtime::{
+    Address, Context, Exit, ExitReason, Handle, IntoExitReason, Mailbox, Pid, ProcessBuilder, SpawnError,
+};
+use parking_lot::{Mutex, RwLock};
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Children that come and go at a high rate: temporary, never restarted, without order, and told apart by their pids only.
+///
+/// It is one child of a supervisor ([`ChildSpec::set`]), whose process does nothing but hold the set open and, in the end,
+/// stop all that is in it: all at once, one clock for all, who is left is killed, and who is left then is reported as
+/// wedged. Members are started by whoever calls [`ChildrenSet::spawn`], right there, and leave the set by themselves when
+/// they end. If the holder is killed, so are they. While it is not there, being restarted or not yet started, the set is
+/// closed.
+///
+/// # Examples
+///
+/// ```
+/// use colloquium_runtime::{Context, Runtime};
+/// use colloquium_supervisor::{ChildSpec, ChildrenSet, Supervisor};
+/// use std::time::Duration;
+///
+/// async fn serve(runtime: &Runtime) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     let requests = ChildrenSet::new();
+///     let supervisor = Supervisor::new().child(ChildSpec::set("requests", &requests)).start(runtime).await?;
+///     for n in 0..100u32 {
+///         requests.spawn(move |_: Context<()>| async move { assert!(n < 100) })?;
+///     }
+///     supervisor.stop(Duration::from_secs(5)).await;
+///     assert_eq!((requests.len(), requests.totals().started), (0, 100));
+///     Ok(())
+/// }
+/// let runtime = Runtime::new()?;
+/// runtime.block_on(serve(&runtime))?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[derive(Clone)]
+pub struct ChildrenSet {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    shards: Shards,
+    shutdown: Shutdown,
+    holder: RwLock<Option<Holder>>,
+    wedged: Mutex<Vec<WedgedProcess>>,
+}
+
+#[derive(Clone)]
+struct Holder {
+    address: Address<SetMessage>,
+    runtime: Handle,
+}
+
+/// What the holder of a set receives; only this crate makes any.
+pub struct SetMessage(Told);
+
+enum Told {
+    Exit(Exit),
+    /// The last member may have left.
+    Empty,
+}
+
+/// Options of a [`ChildrenSet`], ended by [`ChildrenSetBuilder::build`].
+#[derive(Debug)]
+#[must_use = "options do nothing until the set is built"]
+pub struct ChildrenSetBuilder {
+    most: usize,
+    shutdown: Shutdown,
+}
+
+/// Why a member was not started; its body has not been called, unless by a spawn that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The set's holder is not up: not yet, not again, or not any more.
+    #[error("the set is closed")]
+    Closed,
+    /// There are as many members as there may be. Happens in ordinary life under overload.
+    #[error("the limit of {0} members is reached")]
+    Full(usize),
+    /// There was no process to be had.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+}
+
+/// What a set has seen so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetTotals {
+    /// Members started.
+    pub started: u64,
+    /// Of these, those that have ended abnormally: by an error, a panic or a kill, or told to end by a signal.
+    pub abnormal: u64,
+}
+
+impl Default for ChildrenSet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChildrenSet {
+    /// A set without a limit of its own (the runtime's on processes holds), whose members have five seconds to stop.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Options for a set.
+    pub fn builder() -> ChildrenSetBuilder {
+        ChildrenSetBuilder { most: usize::MAX, shutdown: Shutdown::After(SHUTDOWN) }
+    }
+
+    /// Starts a member. Its parent is the set's holder.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn spawn<M, F, Fut>(&self, body: F) -> Result<Address<M>, JoinError>
+    where
+        M: Send + 'static,
+        F: FnOnce(Context<M>) -> Fut,
+        Fut: Future<Output: IntoExitReason> + Send + 'static,
+    {
+        self.spawn_with(|build| build, body)
+    }
+
+    /// As [`ChildrenSet::spawn`], with options for the process.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn spawn_with<M, F, Fut>(
+        &self,
+        options: impl FnOnce(ProcessBuilder<'static>) -> ProcessBuilder<'static>,
+        body: F,
+    ) -> Result<Address<M>, JoinError>
+    where
+        M: Send + 'static,
+        F: FnOnce(Context<M>) -> Fut,
+        Fut: Future<Output: IntoExitReason> + Send + 'static,
+    {
+        let Some(Holder { address, runtime }) = self.shared.holder.read().clone() else {
+            return Err(JoinError::Closed);
+        };
+        if !self.shared.shards.take_place() {
+            return Err(JoinError::Full(self.shared.shards.most()));
+        }
+        let mut place = Some(Place(&self.shared));
+        let build = options(runtime.build().parent(address.pid()));
+        let mut refused = false;
+        let spawned = build.spawn(|ctx: Context<M>| {
+            let pid = ctx.pid();
+            if !self.shared.shards.enter(pid) {
+                refused = true;
+                return Member { body: None, membership: None };
+            }
+            std::mem::forget(place.take());
+            // Before the body is made: should that panic, the membership ends with it.
+            let membership = Membership { set: Arc::clone(&self.shared), pid, orderly: false };
+            Member { body: Some(body(ctx)), membership: Some(membership) }
+        });
+        if refused { Err(JoinError::Closed) } else { Ok(spawned?) }
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.shards.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether members can be started.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.shared.holder.read().is_some()
+    }
+
+    /// The members, in no order.
+    #[must_use]
+    pub fn members(&self) -> Vec<Pid> {
+        self.shared.shards.pids()
+    }
+
+    /// What the set has seen so far.
+    #[must_use]
+    pub fn totals(&self) -> SetTotals {
+        let (started, abnormal) = self.shared.shards.totals();
+        SetTotals { started, abnormal }
+    }
+
+    /// Members that were killed when the set was stopped, and were still there: their polls do not return.
+    #[must_use]
+    pub fn wedged(&self) -> Vec<WedgedProcess> {
+        self.shared.wedged.lock().clone()
+    }
+}
+
+impl ChildrenSetBuilder {
+    /// The most members there may be.
+    pub fn max_children(mut self, most: usize) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// How the members are stopped.
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// Makes the set, closed as long as no supervisor holds it.
+    #[must_use]
+    pub fn build(self) -> ChildrenSet {
+        let shared = Shared {
+            shards: Shards::new(self.most),
+            shutdown: self.shutdown,
+            holder: RwLock::new(None),
+            wedged: Mutex::new(Vec::new()),
+        };
+        ChildrenSet { shared: Arc::new(shared) }
+    }
+}
+
+/// A place among the members that nobody has taken yet.
+struct Place<'a>(&'a Shared);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.shards.give_place();
+    }
+}
+
+/// Leaves the set when it is dropped: with the member's state, before anybody is told of its end.
+struct Membership {
+    set: Arc<Shared>,
+    pid: Pid,
+    orderly: bool,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if self.set.shards.leave(self.pid, !self.orderly) {
+            let holder = self.set.holder.read().clone();
+            if let Some(holder) = holder {
+                // A holder that is dead waits for nobody.
+                drop(holder.address.send(SetMessage(Told::Empty)));
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A body with its membership. (An async block would hold the body twice.)
+    struct Member<F> {
+        #[pin]
+        body: Option<F>,
+        membership: Option<Membership>,
+    }
+}
+
+impl<F: Future<Output: IntoExitReason>> Future for Member<F> {
+    type Output = ExitReason;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<ExitReason> {
+        let this = self.project();
+        // One that was refused: the set was closed in between.
+        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(ExitReason::Shutdown) };
+        let reason = std::task::ready!(body.poll(cx)).into_exit_reason();
+        if let Some(membership) = this.membership {
+            membership.orderly = reason.is_orderly();
+        }
+        Poll::Ready(reason)
+    }
+}
+
+impl ChildSpec<SetMessage> {
+    /// A [`ChildrenSet`] as a child, of one supervisor at a time. It is stopped as the set says, and so is given as long as
+    /// that takes.
+    pub fn set(id: impl Into<Arc<str>>, set: &ChildrenSet) -> ChildBuilder<SetMessage> {
+        ChildBuilder::new(id.into(), Kind::Supervisor, Box::new(Held(set.clone())))
+    }
+}
+
+struct Held(ChildrenSet);
+
+impl Recipe<SetMessage> for Held {
+    fn spawn(
+        &mut self,
+        build: ProcessBuilder<'_, SupervisorMessage>,
+        supervisor: Address<SupervisorMessage>,
+    ) -> Result<(Address<SetMessage>, Option<Board>), SpawnError> {
+        let shared = Arc::clone(&self.0.shared);
+        // What comes in: exits, and one word whenever a shard of a closing set gets empty.
+        let address = build.system().mailbox(Mailbox::unbounded()).spawn(|ctx: Context<SetMessage>| {
+            let ready = Ready::new(supervisor, ctx.pid());
+            hold(ctx, shared, ready)
+        })?;
+        Ok((address, None))
+    }
+}
+
+/// Holds a set open until it is told to end.
+async fn hold(mut ctx: Context<SetMessage>, shared: Arc<Shared>, ready: Ready) -> ExitReason {
+    ctx.trap_exits(|exit| SetMessage(Told::Exit(exit)));
+    let runtime = ctx.runtime();
+    let open = Open { shared, runtime: runtime.clone() };
+    *open.shared.holder.write() = Some(Holder { address: ctx.address(), runtime: runtime.clone() });
+    open.shared.shards.open();
+    ready.up();
+    let reason = loop {
+        match ctx.recv().await.0 {
+            // As every supervisor: its parent's, or one from outside all processes.
+            Told::Exit(exit) if exit.from.is_none() || exit.from == ctx.parent() => break exit.reason,
+            Told::Exit(_) | Told::Empty => {}
+        }
+    };
+    open.shared.shards.close();
+    let told = match open.shared.shutdown {
+        Shutdown::BrutalKill => Some(Duration::ZERO),
+        Shutdown::After(time) => open.tell_all(&ExitReason::Shutdown).then_some(time),
+        Shutdown::Infinity => {
+            open.tell_all(&ExitReason::Shutdown);
+            None
+        }
+    };
+    if !open.emptied(&mut ctx, told).await && open.tell_all(&ExitReason::Kill) {
+        open.emptied(&mut ctx, Some(KILL_PATIENCE)).await;
+        open.report_wedged(ctx.pid());
+    }
+    reason
+}
+
+/// An open set; its members end with it, however it ends.
+struct Open {
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+impl Open {
+    /// Sends all members an exit signal; false if there are none.
+    fn tell_all(&self, reason: &ExitReason) -> bool {
+        let members = self.shared.shards.pids();
+        for member in &members {
+            self.runtime.exit(*member, reason.clone());
+        }
+        !members.is_empty()
+    }
+
+    /// Waits until all members have left, for so long.
+    async fn emptied(&self, ctx: &mut Context<SetMessage>, time: Option<Duration>) -> bool {
+        let until = time.map(|time| self.runtime.now().saturating_add(time));
+        while self.shared.shards.len() > 0 {
+            match until {
+                None => drop(ctx.recv().await),
+                Some(until) => {
+                    let left = until.saturating_sub(self.runtime.now());
+                    if ctx.recv_timeout(left).await.is_err() {
+                        return self.shared.shards.len() == 0;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn report_wedged(&self, holder: Pid) {
+        let since = self.runtime.now();
+        for pid in self.shared.shards.pids() {
+            tracing::error!(supervisor = %holder, pid = %pid, "member of a set cannot be killed: its poll does not return");
+            self.shared.wedged.lock().push(WedgedProcess { id: "".into(), pid, since });
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let holder = self.shared.holder.write().take();
+        drop(holder);
+        self.shared.shards.close();
+        self.tell_all(&ExitReason::Kill);
+    }
+}
+
+impl fmt::Debug for ChildrenSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildrenSet").field("members", &self.len()).field("open", &self.is_open()).finish()
+    }
+}
+
+impl fmt::Debug for SetMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SetMessage")
+    }
+}

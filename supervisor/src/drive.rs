@@ -1,0 +1,233 @@
+//! Driver: a supervisor's process: what it receives goes into its machine, and what that wants is done.
+use crate::board::{Board, Permit};
+use crate::child::{AnyChild, Start};
+use crate::children::Key;
+use crate::event::{Action, Answer, Event, Place, StartFailure, Ticket};
+use crate::message::{Ask, Msg, SupervisorMessage};
+use crate::ready::Ready;
+use crate::report::Reporter;
+use colloquium_runtime::{Context, Down, Exit, ExitReason, Handle, MonitorRef, Pid, ReplyTo};
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+pub(crate) struct Driver {
+    ctx: Context<SupervisorMessage>,
+    runtime: Handle,
+    board: Board,
+    starts: BTreeMap<Key, Box<dyn Start>>,
+    asked: BTreeMap<Ticket, Asked>,
+    next_ticket: Ticket,
+    watched: BTreeMap<Pid, MonitorRef>,
+    actions: VecDeque<Action<Pid>>,
+    deadline: Option<Duration>,
+    ready: Option<Ready>,
+    reporter: Reporter,
+    end: Option<ExitReason>,
+}
+
+/// A request that is to be answered.
+struct Asked {
+    reply_to: ReplyTo<Answer<Pid>>,
+    start: Option<Box<dyn Start>>,
+    _permit: Permit,
+}
+
+/// The body of a supervisor. Its children are in the machine already, under these keys.
+pub(crate) async fn run(
+    mut ctx: Context<SupervisorMessage>,
+    board: Board,
+    children: Vec<(Key, AnyChild)>,
+    ready: Ready,
+) -> ExitReason {
+    ctx.trap_exits(SupervisorMessage::exit);
+    let runtime = ctx.runtime();
+    let reporter = Reporter::new(ctx.pid(), runtime.clone());
+    let mut driver = Driver {
+        ctx,
+        runtime,
+        board,
+        starts: children.into_iter().map(|(key, child)| (key, child.start)).collect(),
+        asked: BTreeMap::new(),
+        next_ticket: 0,
+        watched: BTreeMap::new(),
+        actions: VecDeque::new(),
+        deadline: None,
+        ready: Some(ready),
+        reporter,
+        end: None,
+    };
+    driver.handle(Event::Begin);
+    loop {
+        if let Some(reason) = driver.end.take() {
+            return reason;
+        }
+        match driver.receive().await {
+            Some(SupervisorMessage(message)) => driver.receives(message),
+            None => driver.handle(Event::Tick),
+        }
+    }
+}
+
+impl Driver {
+    /// The next message; none if the time that the machine waits for has come.
+    async fn receive(&mut self) -> Option<SupervisorMessage> {
+        let Some(deadline) = self.deadline else { return Some(self.ctx.recv().await) };
+        let left = deadline.saturating_sub(self.runtime.now());
+        self.ctx.recv_timeout(left).await.ok()
+    }
+
+    fn receives(&mut self, message: Msg) {
+        match message {
+            Msg::Exit(exit) => self.exit(exit),
+            Msg::Down(down) => self.down(down),
+            Msg::Said(child, word) => self.handle(Event::Said(child, word)),
+            Msg::Turn(child, number) => self.handle(Event::Turn(child, number)),
+            Msg::Ask(ask) => self.ask(*ask),
+            Msg::Stop(within) => {
+                let by = within.map(|within| self.runtime.now().saturating_add(within));
+                self.handle(Event::End(ExitReason::Shutdown, by));
+            }
+            // Who asks may have given up.
+            Msg::Introduce(reply_to) => drop(reply_to.send(self.board.clone())),
+        }
+    }
+
+    /// The parent's exit ends the supervisor, whatever the reason; so does one from outside all processes, since it is the
+    /// program's own hand (and the runtime's, when it shuts down). A child's comes along its link. Strangers have no say.
+    fn exit(&mut self, exit: Exit) {
+        match exit.from {
+            None => self.handle(Event::End(exit.reason, None)),
+            from if from == self.ctx.parent() => self.handle(Event::End(exit.reason, None)),
+            Some(child) if exit.by_link => self.handle(Event::Ended(child, exit.reason)),
+            Some(_) => {}
+        }
+    }
+
+    /// A child that was told to stop is gone. Mostly the exit along its link has come first.
+    fn down(&mut self, down: Down) {
+        let Some(child) = down.pid.filter(|child| self.watched.remove(child).is_some()) else { return };
+        if down.reason == ExitReason::NoProcess {
+            // It was dead when it was to be monitored. If the link stands, the true reason is on its way along it; if not,
+            // this is answered by an exit of its own.
+            self.ctx.link(child);
+        } else {
+            self.handle(Event::Ended(child, down.reason));
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        let Ask { request, start, reply_to, permit } = ask;
+        self.next_ticket += 1;
+        self.asked.insert(self.next_ticket, Asked { reply_to, start, _permit: permit });
+        self.handle(Event::Request(self.next_ticket, request));
+    }
+
+    /// Hands an event to the machine and does what it wants, until it wants nothing more.
+    fn handle(&mut self, event: Event<Pid>) {
+        self.feed(event);
+        while let Some(action) = self.actions.pop_front() {
+            self.carry_out(action);
+        }
+    }
+
+    fn feed(&mut self, event: Event<Pid>) {
+        let now = self.runtime.now();
+        // Kept until the lock is free: dropping the last of a reason may run a destructor of a user's.
+        let kept = match &event {
+            Event::Ended(_, reason) | Event::End(reason, _) => Some(reason.clone()),
+            _ => None,
+        };
+        let mut machine = self.board.machine();
+        machine.handle(event, now);
+        self.actions.append(&mut machine.actions);
+        self.deadline = machine.deadline();
+        let litter = std::mem::take(&mut machine.litter);
+        drop(machine);
+        drop((litter, kept));
+    }
+
+    fn carry_out(&mut self, action: Action<Pid>) {
+        match action {
+            Action::Start(child) => self.start(child),
+            Action::Tell { process, kill, watch } => self.tell(process, kill, watch),
+            Action::Unwatch(process) => {
+                if let Some(monitor) = self.watched.remove(&process) {
+                    self.ctx.demonitor_flush(monitor);
+                }
+            }
+            Action::Show(child, place) => {
+                if let Some(start) = self.starts.get_mut(&child) {
+                    start.show(place, &self.runtime);
+                }
+                if !matches!(place, Place::Up(_)) {
+                    self.board.set_subtree(child, None);
+                }
+            }
+            Action::Turn(child, number) => {
+                // Its own mailbox refuses nothing while it lives.
+                drop(self.ctx.address().send(SupervisorMessage(Msg::Turn(child, number))));
+            }
+            Action::Adopt(ticket, child) => {
+                if let Some(start) = self.asked.get_mut(&ticket).and_then(|asked| asked.start.take()) {
+                    self.starts.insert(child, start);
+                }
+            }
+            Action::Removed(child) => drop_caught(self.starts.remove(&child)),
+            Action::Answer(ticket, answer) => {
+                if let Some(asked) = self.asked.remove(&ticket) {
+                    let Asked { reply_to, start, _permit } = asked;
+                    drop_caught(start);
+                    // Who asks may have given up; the request was carried out all the same.
+                    drop(reply_to.send(answer));
+                }
+            }
+            Action::Report(report) => self.reporter.report(&report),
+            Action::Begun => {
+                if let Some(ready) = self.ready.take() {
+                    ready.up();
+                }
+            }
+            Action::End(reason) => self.end = Some(reason),
+        }
+    }
+
+    fn start(&mut self, child: Key) {
+        let Some(start) = self.starts.get_mut(&child) else { return };
+        let event = match start.start(&mut self.ctx) {
+            Ok((process, subtree)) => {
+                if subtree.is_some() {
+                    self.board.set_subtree(child, subtree);
+                }
+                Event::Started(child, process)
+            }
+            Err(error) => Event::NotStarted(child, StartFailure::Spawn(error)),
+        };
+        self.feed(event);
+    }
+
+    fn tell(&mut self, process: Pid, kill: bool, watch: bool) {
+        if watch {
+            let monitor = self.ctx.monitor(process, SupervisorMessage::down);
+            self.watched.insert(process, monitor);
+        }
+        self.ctx.send_exit(process, if kill { ExitReason::Kill } else { ExitReason::Shutdown });
+    }
+}
+
+impl Drop for Driver {
+    /// However it ends, those who hold references to its children are not to wait for them any more.
+    fn drop(&mut self) {
+        for (_, mut start) in std::mem::take(&mut self.starts) {
+            start.show(Place::Gone, &self.runtime);
+            drop_caught(start);
+        }
+    }
+}
+
+/// Drops what has a user's closure in it: a destructor that panics is not to take the supervisor along.
+fn drop_caught<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        std::mem::forget(payload);
+    }
+}

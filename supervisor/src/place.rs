@@ -1,0 +1,139 @@
+//! Shared: the place of a child, as those see it who send to whoever holds it.
+//!
+//! One lock around who is there and who waits for somebody to be. The child's supervisor alone changes who is there; what
+//! was there, and those to be woken, come out from under the lock before they are dropped or woken.
+use crate::event::Place;
+use colloquium_runtime::{Address, Handle, Pid};
+use parking_lot::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use thiserror::Error;
+
+pub(crate) struct Spot<M> {
+    inner: Mutex<Inner<M>>,
+    tenure: Tenure,
+}
+
+/// Who may take the place after its first holder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tenure {
+    /// Nobody: it is that of one process.
+    Fixed,
+    /// Its successors, as long as its supervisor lives.
+    Child,
+    /// Those that another supervisor puts there, too.
+    Kept,
+}
+
+struct Inner<M> {
+    occupant: Occupant<M>,
+    waiting: Vec<Waker>,
+}
+
+enum Occupant<M> {
+    Up(Address<M>),
+    Vacant(Option<(Duration, Handle)>),
+    Stopped,
+    Gone,
+}
+
+/// Why nobody is in a child's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// It is being started, or will be. Happens in ordinary life: what was not sent can be sent again later.
+    #[error("the child is being restarted")]
+    Restarting {
+        /// In how long at the latest; `None` if that is not known: mostly at once.
+        next: Option<Duration>,
+    },
+    /// It was stopped, or has ended and is not restarted; it can be started again by hand.
+    #[error("the child is stopped")]
+    Stopped,
+    /// It was deleted, or its supervisor has ended.
+    #[error("the child is gone")]
+    Gone,
+}
+
+impl<M: Send + 'static> Spot<M> {
+    pub(crate) fn child() -> Self {
+        Self::new(Tenure::Child)
+    }
+
+    pub(crate) fn kept() -> Self {
+        Self::new(Tenure::Kept)
+    }
+
+    pub(crate) fn fixed() -> Self {
+        Self::new(Tenure::Fixed)
+    }
+
+    fn new(tenure: Tenure) -> Self {
+        let inner = Mutex::new(Inner { occupant: Occupant::Vacant(None), waiting: Vec::new() });
+        Self { inner, tenure }
+    }
+
+    /// Whether the end of the process that is in the place is the end of it all.
+    pub(crate) fn ends_with_process(&self) -> bool {
+        self.tenure == Tenure::Fixed
+    }
+
+    /// Shows who is in the place; a process that was started last, if it is up.
+    pub(crate) fn show(&self, started: Option<Address<M>>, place: Place<Pid>, runtime: &Handle) {
+        match started {
+            Some(address) if matches!(place, Place::Up(_)) => self.occupy(address),
+            _ => self.vacate(place, runtime),
+        }
+    }
+
+    /// Somebody is there.
+    pub(crate) fn occupy(&self, address: Address<M>) {
+        self.change(Occupant::Up(address));
+    }
+
+    fn vacate(&self, place: Place<Pid>, runtime: &Handle) {
+        self.change(match place {
+            Place::Vacant(at) => Occupant::Vacant(at.map(|at| (at, runtime.clone()))),
+            Place::Stopped => Occupant::Stopped,
+            Place::Gone | Place::Up(_) => Occupant::Gone,
+        });
+    }
+
+    fn change(&self, occupant: Occupant<M>) {
+        let mut inner = self.inner.lock();
+        let old = std::mem::replace(&mut inner.occupant, occupant);
+        let waiting = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        drop(old);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn address(&self) -> Result<Address<M>, Unavailable> {
+        let inner = self.inner.lock();
+        match &inner.occupant {
+            Occupant::Up(address) => Ok(address.clone()),
+            Occupant::Vacant(None) => Err(Unavailable::Restarting { next: None }),
+            Occupant::Vacant(Some((at, runtime))) => {
+                let next = Some(at.saturating_sub(runtime.now()));
+                Err(Unavailable::Restarting { next })
+            }
+            Occupant::Stopped => Err(Unavailable::Stopped),
+            Occupant::Gone => Err(Unavailable::Gone),
+        }
+    }
+
+    /// A live occupant, or that there will be none.
+    pub(crate) fn poll_up(&self, cx: &Context<'_>) -> Poll<Result<Address<M>, Unavailable>> {
+        let mut inner = self.inner.lock();
+        match &inner.occupant {
+            Occupant::Up(address) if address.is_alive() => return Poll::Ready(Ok(address.clone())),
+            Occupant::Gone if self.tenure != Tenure::Kept => return Poll::Ready(Err(Unavailable::Gone)),
+            // One that is dead has not been seen to by its supervisor yet.
+            Occupant::Up(_) | Occupant::Vacant(_) | Occupant::Stopped | Occupant::Gone => {}
+        }
+        if !inner.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {
+            inner.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}

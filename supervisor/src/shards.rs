@@ -1,0 +1,133 @@
+//! Shared: who belongs to a children set, in shards, so that starts and ends on different cores seldom meet.
+//!
+//! A shard is a lock around the pids of its members, and says whether the set is open. A member is let in under the lock of
+//! its shard, and only while that is open; closing goes over the shards one by one, so that after it every member is either
+//! seen by whoever closed or was refused. The lock is held for one look-up, and no user's code runs under it.
+//!
+//! `closing` is written before the shards are closed and read by a member after it has left its shard: the last to leave a
+//! closing set sees it (the shard's lock is between the two) and wakes the holder.
+use colloquium_runtime::Pid;
+use indexmap::IndexSet;
+use parking_lot::Mutex;
+use rustc_hash::{FxBuildHasher, FxHasher};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// More than there are cores on most machines.
+const SHARDS: usize = 32;
+
+pub(crate) struct Shards {
+    shards: [Shard; SHARDS],
+    /// Those that are in or about to come in; only looked at if there is a limit.
+    taken: AtomicUsize,
+    most: usize,
+    closing: AtomicBool,
+}
+
+/// On a line of the cache of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Shard {
+    members: Mutex<Members>,
+    started: AtomicU64,
+    abnormal: AtomicU64,
+}
+
+#[derive(Default)]
+struct Members {
+    open: bool,
+    pids: IndexSet<Pid, FxBuildHasher>,
+}
+
+impl Shards {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { shards: Default::default(), taken: AtomicUsize::new(0), most, closing: AtomicBool::new(false) }
+    }
+
+    fn shard(&self, pid: Pid) -> &Shard {
+        let mut hasher = FxHasher::default();
+        pid.hash(&mut hasher);
+        // The high bits: the low ones of this hash follow those of its input.
+        &self.shards[(hasher.finish() >> 32) as usize % SHARDS]
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Takes one of the places, if there is a limit; false if none is left.
+    pub(crate) fn take_place(&self) -> bool {
+        if self.most == usize::MAX || self.taken.fetch_add(1, Ordering::Relaxed) < self.most {
+            return true;
+        }
+        self.give_place();
+        false
+    }
+
+    pub(crate) fn give_place(&self) {
+        if self.most != usize::MAX {
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn open(&self) {
+        self.closing.store(false, Ordering::SeqCst);
+        for shard in &self.shards {
+            shard.members.lock().open = true;
+        }
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        for shard in &self.shards {
+            shard.members.lock().open = false;
+        }
+    }
+
+    /// Lets a member in, unless the set is closed.
+    pub(crate) fn enter(&self, pid: Pid) -> bool {
+        let shard = self.shard(pid);
+        let mut members = shard.members.lock();
+        if !members.open {
+            return false;
+        }
+        members.pids.insert(pid);
+        drop(members);
+        shard.started.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// A member is gone; true if the set is closing and it may have been the last.
+    pub(crate) fn leave(&self, pid: Pid, abnormal: bool) -> bool {
+        let shard = self.shard(pid);
+        let mut members = shard.members.lock();
+        members.pids.swap_remove(&pid);
+        let emptied = members.pids.is_empty();
+        drop(members);
+        if abnormal {
+            shard.abnormal.fetch_add(1, Ordering::Relaxed);
+        }
+        self.give_place();
+        emptied && self.closing.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.members.lock().pids.len()).sum()
+    }
+
+    /// How many have come in so far, and how many of them have ended abnormally.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let sum = |count: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| count(s).load(Ordering::Relaxed)).sum();
+        (sum(|shard| &shard.started), sum(|shard| &shard.abnormal))
+    }
+
+    /// All members, shard by shard.
+    pub(crate) fn pids(&self) -> Vec<Pid> {
+        let mut pids = Vec::new();
+        for shard in &self.shards {
+            pids.extend(shard.members.lock().pids.iter().copied());
+        }
+        pids
+    }
+}
