@@ -131,13 +131,13 @@ fn s_085_when_an_initialisation_fails_the_name_is_free_for_the_starter() {
     on_each_size(async |runtime| {
         let log = Log::default();
         for _ in 0..20 {
-            for (begin, error) in [
-                (Begin::Fail, StartServerError::Failed(bad())),
-                (Begin::Ignore, StartServerError::Ignored),
-                (Begin::Hang, StartServerError::TimedOut),
+            for (begin, within, error) in [
+                (Begin::Fail, LONG, StartServerError::Failed(bad())),
+                (Begin::Ignore, LONG, StartServerError::Ignored),
+                (Begin::Hang, Duration::from_millis(1), StartServerError::TimedOut),
             ] {
                 let server = Server::new(Probe::begin(&log, begin)).name("only");
-                let failed = server.init_within(Duration::from_millis(1)).start(&runtime).await;
+                let failed = server.init_within(within).start(&runtime).await;
                 assert_eq!(failed.err(), Some(error));
                 assert_eq!(runtime.names(), []);
             }

@@ -307,6 +307,9 @@ fn a_child_says_what_came_of_its_initialisation() {
             Some(word) => world.said("x", word),
             None => world.pass(10 * SECOND),
         }
+        if word == Some(Word::Nothing) {
+            assert_eq!(world.machine.deadline(), Some(world.now + SECOND), "mostly it is about to end");
+        }
         if world.answers.is_empty() {
             // Stopped, it takes its time; the supervisor answers when it is gone.
             world.wait();
@@ -403,6 +406,8 @@ fn auto_shutdown_follows_the_ends_of_significant_children_only() {
     world.fall("t", bad());
     assert_eq!(world.answer(Request::Terminate(id("s"))), Answer::Done);
     assert!(!ended(&world), "stopped by hand");
+    world.fall("u", bad());
+    assert!(!ended(&world), "none of its significant children is left, but this one was not significant");
 }
 
 #[test]
