@@ -7,6 +7,7 @@
 
 mod bookkeeping;
 mod deaths;
+mod dumps;
 mod lifetimes;
 mod measure;
 mod messages;
@@ -23,7 +24,7 @@ const TOKENS: u64 = 100;
 type Workload = (&'static str, u64, fn(&Runtime, u64) -> Outcome);
 
 /// Name, default count, and what runs it. The counts make a case last about half a second.
-const WORKLOADS: [Workload; 30] = [
+const WORKLOADS: [Workload; 31] = [
     ("spawn_exit", 2_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, 64)),
     ("spawn_exit_burst", 1_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, u64::MAX)),
     ("spawn_hold", 1_000_000, lifetimes::spawn_hold),
@@ -53,6 +54,7 @@ const WORKLOADS: [Workload; 30] = [
     ("link_unlink", 4_000_000, bookkeeping::link_unlink),
     ("monitor_demonitor", 3_000_000, bookkeeping::monitor_demonitor),
     ("call_untimed", 3_000_000, |runtime, n| messages::call(runtime, n, 1, false)),
+    ("dump", 100_000, dumps::dump),
     ("call64_untimed", 5_000_000, |runtime, n| messages::call(runtime, n, PAIRS, false)),
 ];
 

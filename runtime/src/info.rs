@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What is known of a live process, at one moment.
 #[derive(Clone, Debug)]
@@ -50,6 +50,45 @@ pub struct ProcessInfo {
     pub age: Duration,
 }
 
+/// A process as it is seen in passing, when all of them are looked at ([`Handle::sample`](crate::Handle::sample)): less than
+/// [`ProcessInfo`], for less.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProcessSample {
+    /// Who.
+    pub pid: Pid,
+    /// The process that spawned it.
+    pub parent: Option<Pid>,
+    /// How long it has lived, to a tenth of a second.
+    pub age: Duration,
+    /// Its end is certain: it was killed, for one, and has not come to it, or its state is being dropped.
+    pub doomed: bool,
+    /// It is being polled; for how long at most (the worker has looked at the clock that long ago).
+    pub polled: Option<Duration>,
+    /// Operations it has spent, and polls.
+    pub reductions: u64,
+    /// What stands behind its lock; `None` if the lock could not be had in time.
+    pub inside: Option<ProcessInside>,
+}
+
+/// The part of a [`ProcessSample`] that is behind the process's lock.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProcessInside {
+    /// The name it is registered under.
+    pub name: Option<Arc<str>>,
+    /// What it was labelled with.
+    pub label: Option<Arc<str>>,
+    /// What it does.
+    pub activity: Activity,
+    /// Messages in its mailbox, those set aside by a selective receive included, signals not.
+    pub mailbox: usize,
+    /// The most messages its mailbox holds.
+    pub mailbox_bound: usize,
+    /// Messages that its mailbox has dropped, by the policy it was given.
+    pub dropped: u64,
+}
+
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -83,6 +122,10 @@ pub struct RuntimeInfo {
     pub abnormal_exits: u64,
     /// How long it has been up.
     pub uptime: Duration,
+    /// The time of day.
+    pub at: SystemTime,
+    /// Processes that are to be polled and stand in no worker's queue yet.
+    pub queued: usize,
     /// One for each worker.
     pub workers: Vec<WorkerInfo>,
     /// The threads for blocking work.
@@ -131,6 +174,8 @@ pub struct WorkerInfo {
     pub reductions: u64,
     /// Processes in its queue at the moment.
     pub queued: usize,
+    /// Whom it polls, and for how long at most: since it looked at the clock last.
+    pub polling: Option<(Pid, Duration)>,
 }
 
 /// How a shutdown went.

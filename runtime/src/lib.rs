@@ -82,7 +82,10 @@ pub use error::{
     RegisterError, SendError, SendErrorKind, SpawnError, TimedOut,
 };
 pub use exit::{Cause, ExitReason, IntoExitReason, Panic};
-pub use info::{Activity, BlockingInfo, BlockingWork, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, WorkerInfo};
+pub use info::{
+    Activity, BlockingInfo, BlockingWork, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, ShutdownReport,
+    Wedged, WorkerInfo,
+};
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;
 pub use pg::{GroupChange, GroupEvent, GroupView};

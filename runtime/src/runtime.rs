@@ -2,7 +2,7 @@
 use crate::builder::{Builder, spawn_thread};
 use crate::error::{BuildError, LookupError, RegisterError, SpawnError};
 use crate::exit::{ExitReason, IntoExitReason};
-use crate::info::{ProcessInfo, RuntimeInfo, ShutdownReport};
+use crate::info::{ProcessInfo, ProcessSample, RuntimeInfo, ShutdownReport};
 use crate::limits;
 use crate::pid::Pid;
 use crate::process::address::Address;
@@ -274,6 +274,13 @@ impl Handle {
     pub fn info(&self, pid: Pid) -> Option<ProcessInfo> {
         let process = self.shared().table.get(pid)?;
         crate::inspect::inspect(&process, false)
+    }
+
+    /// Shows all processes in passing, in no order, those included whose end is certain and has not come. No lock is waited for
+    /// longer than `patience`: what cannot be read in that time is shown as such, or is in a part of the table that is passed
+    /// over; the number of these parts is returned. `show` runs under no lock.
+    pub fn sample(&self, patience: Duration, show: impl FnMut(ProcessSample)) -> usize {
+        crate::inspect::sample(self.shared(), patience, show)
     }
 
     /// The runtime and its workers.

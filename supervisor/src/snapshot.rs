@@ -133,6 +133,8 @@ pub enum NextAction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChildExit {
+    /// Who it was.
+    pub pid: Pid,
     /// Why.
     pub reason: ExitReason,
     /// When.
@@ -205,9 +207,14 @@ impl Observer {
     /// The supervisor itself.
     #[must_use]
     pub fn supervisor(&self) -> SupervisorSnapshot {
+        self.supervisor_within(Duration::MAX).expect("a lock that is waited for without a bound")
+    }
+
+    /// As [`Observer::supervisor`]; none if its lock cannot be had in that time.
+    pub(crate) fn supervisor_within(&self, patience: Duration) -> Option<SupervisorSnapshot> {
         let at = self.board.runtime().now();
         let gone = !self.board.runtime().is_alive(self.pid());
-        let machine = self.board.machine();
+        let machine = self.board.machine_within(patience)?;
         let state = match machine.stage {
             _ if gone => SupervisorState::Stopped,
             Stage::Unborn | Stage::Starting => SupervisorState::Starting,
@@ -217,7 +224,7 @@ impl Observer {
             Stage::Over => SupervisorState::Stopped,
         };
         let (restarts, intensity) = machine.intensity.used(at);
-        SupervisorSnapshot {
+        Some(SupervisorSnapshot {
             pid: self.pid(),
             at,
             state,
@@ -229,14 +236,20 @@ impl Observer {
             period: machine.intensity.period(),
             counts: counts(&machine),
             wedged: wedged(&machine),
-        }
+        })
     }
 
     /// The children, in start order. They are read in pages, so that what is read is true of each page at one moment; one
     /// that is added or removed meanwhile may be seen or not.
     #[must_use]
     pub fn children(&self) -> Children {
-        Children { board: self.board.clone(), next: Some(Key::FIRST), page: Vec::new().into_iter() }
+        self.children_within(Duration::MAX)
+    }
+
+    /// As [`Observer::children`]; when the lock cannot be had in that time, [`Children::is_cut_short`].
+    pub(crate) fn children_within(&self, patience: Duration) -> Children {
+        let (next, page) = (Some(Key::FIRST), Vec::new().into_iter());
+        Children { board: self.board.clone(), next, page, patience, cut_short: false }
     }
 
     pub(crate) fn counts(&self) -> ChildCounts {
@@ -263,6 +276,15 @@ pub struct Children {
     board: Board,
     next: Option<Key>,
     page: std::vec::IntoIter<(Key, ChildSnapshot)>,
+    patience: Duration,
+    cut_short: bool,
+}
+
+impl Children {
+    /// Whether there are more, which could not be read in time.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
 }
 
 impl Iterator for Children {
@@ -277,7 +299,10 @@ impl Iterator for Children {
                 return Some(child);
             }
             let from = self.next.take()?;
-            let machine = self.board.machine();
+            let Some(machine) = self.board.machine_within(self.patience) else {
+                self.cut_short = true;
+                return None;
+            };
             let page: Vec<(Key, ChildSnapshot)> =
                 machine.children.from(from).take(PAGE).map(|(key, child)| (key, see(&machine, key, child))).collect();
             drop(machine);
@@ -302,7 +327,12 @@ fn see(machine: &Machine<Pid>, key: Key, child: &Child<Pid>) -> ChildSnapshot {
         Standing::Stopped(Rest::Failed) => ChildState::Failed,
         Standing::Stopped(Rest::ByHand | Rest::Ended | Rest::Ignored) => ChildState::Stopped,
     };
-    let past = |exit: &PastExit| ChildExit { reason: exit.reason.clone(), at: exit.at, lived: exit.lived };
+    let past = |exit: &PastExit<Pid>| ChildExit {
+        pid: exit.process,
+        reason: exit.reason.clone(),
+        at: exit.at,
+        lived: exit.lived,
+    };
     ChildSnapshot {
         id: Arc::clone(&settings.id),
         pid: child.standing.process(),
