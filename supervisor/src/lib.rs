@@ -60,4 +60,4 @@ pub use snapshot::{
 pub use spec::{AutoShutdown, Kind, Restart, Shutdown, SpecError, Strategy};
 pub use supervisor::{StartError, Supervisor};
 pub use system::{TraceEvent, Traced};
-pub use tree::SupervisionTree;
+pub use tree::{Root, SupervisionTree};

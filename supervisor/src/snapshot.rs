@@ -45,6 +45,8 @@ pub struct SupervisorSnapshot {
     pub counts: ChildCounts,
     /// Children that were killed and are still there.
     pub wedged: Vec<WedgedProcess>,
+    /// The child that failed too often, so that the supervisor ends or has ended.
+    pub gave_up: Option<Arc<str>>,
 }
 
 /// What a supervisor is about.
@@ -236,6 +238,7 @@ impl Observer {
             period: machine.intensity.period(),
             counts: counts(&machine),
             wedged: wedged(&machine),
+            gave_up: machine.gave_up.clone(),
         })
     }
 

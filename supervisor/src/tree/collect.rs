@@ -4,13 +4,14 @@
 //! shown one by one: the first few and those in trouble; the others are counted.
 use crate::snapshot::{ChildSnapshot, ChildState, NextAction, Observer};
 use crate::spec::Strategy;
-use crate::tree::data::{Attention, Doing, Mail, Next, Node, Reason, Restarts, Severity, Summary};
-use crate::tree::judge::{self, Glance, Inside};
+use crate::tree::data::{Attention, Doing, Next, Node, Reason, Restarts, Severity, Summary};
+use crate::tree::judge::{self, Glance};
 use crate::tree::options::{ATTENTION, DEPTH, Look, PATIENCE, REASON, TROUBLED};
+use crate::tree::processes::Processes;
 use crate::tree::section::{Annotation, Shown};
 use crate::tree::word::State;
-use colloquium_runtime::{Activity, ExitReason, Handle, Pid, ProcessSample};
-use indexmap::{IndexMap, IndexSet};
+use colloquium_runtime::{ExitReason, Handle, Pid};
+use indexmap::IndexSet;
 use rustc_hash::FxBuildHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -22,7 +23,7 @@ pub(crate) struct Collector<'a> {
     look: &'a Look,
     runtime: &'a Handle,
     now: Duration,
-    processes: IndexMap<Pid, Process, FxBuildHasher>,
+    processes: Processes,
     /// Processes that others name as their parents.
     parents: IndexSet<Pid, FxBuildHasher>,
     annotations: BTreeMap<Pid, Annotation>,
@@ -34,27 +35,11 @@ pub(crate) struct Collector<'a> {
     pub(crate) unread: usize,
 }
 
-struct Process {
-    sample: ProcessSample,
-    /// It stands in a tree.
-    claimed: bool,
-}
-
 impl<'a> Collector<'a> {
     /// Looks at all processes. `wanted` are dead ones whose places are to be found.
     pub(crate) fn new(runtime: &'a Handle, look: &'a Look, shown: &mut Shown, wanted: BTreeSet<Pid>) -> Self {
-        let mut processes = IndexMap::default();
-        let mut parents: IndexSet<Pid, FxBuildHasher> = IndexSet::default();
-        let mut last = None;
         let now = runtime.now();
-        let unread = runtime.sample(PATIENCE, |sample| {
-            // Children of one parent mostly stand together.
-            if sample.parent != last {
-                parents.extend(sample.parent);
-                last = sample.parent;
-            }
-            processes.insert(sample.pid, Process { sample, claimed: false });
-        });
+        let (processes, parents, unread) = Processes::read(runtime);
         let (attention, annotations) = (std::mem::take(&mut shown.attention), std::mem::take(&mut shown.annotations));
         let paths = BTreeMap::new();
         Self {
@@ -117,7 +102,7 @@ impl<'a> Collector<'a> {
         self.paths.insert(pid, path.to_owned());
         let glance = self.claim(pid);
         let age = place.map_or_else(
-            || self.processes.get(&pid).map(|process| millis(process.sample.age)),
+            || self.processes.get(pid).map(|process| process.age_ms),
             |child| Some(millis(self.now.saturating_sub(child.since))),
         );
         let Some(seen) = observer.supervisor_within(PATIENCE) else {
@@ -276,26 +261,20 @@ impl<'a> Collector<'a> {
     }
 
     fn name_of(&self, pid: Pid) -> String {
-        let inside = self.processes.get(&pid).and_then(|process| process.sample.inside.as_ref());
-        let name = inside.and_then(|inside| inside.name.as_ref().or(inside.label.as_ref()));
-        name.map_or_else(|| pid.to_string(), |name| name.to_string())
+        self.processes.name(pid).map_or_else(|| pid.to_string(), ToString::to_string)
     }
 
     fn callee(&self, pid: Pid) -> Option<String> {
-        match self.processes.get(&pid)?.sample.inside.as_ref()?.activity {
-            Activity::Calling(callee) => Some(match self.name_of(callee) {
-                name if name == callee.to_string() => name,
-                name => format!("{callee} ({name})"),
-            }),
-            _ => None,
-        }
+        let callee = self.processes.callee(pid)?;
+        Some(match self.processes.name(callee) {
+            Some(name) => format!("{callee} ({name})"),
+            None => callee.to_string(),
+        })
     }
 
     /// What was seen of a process, which stands in the tree.
     fn claim(&mut self, pid: Pid) -> Option<Glance> {
-        let process = self.processes.get_mut(&pid)?;
-        process.claimed = true;
-        Some(glance(&process.sample))
+        self.processes.claim(pid)
     }
 
     fn annotate(&mut self, node: &mut Node, pid: Pid) {
@@ -330,36 +309,25 @@ impl<'a> Collector<'a> {
     pub(crate) fn strangers(&mut self) -> BTreeMap<Option<Pid>, Node> {
         let mut strangers: BTreeMap<Option<Pid>, Vec<Pid>> = BTreeMap::new();
         let (mut last, mut owner) = (None, None);
-        for (pid, process) in &self.processes {
-            if process.claimed {
-                continue;
+        for process in self.processes.strangers() {
+            if last != Some(process.parent) {
+                last = Some(process.parent);
+                owner = self.owner(process.parent);
             }
-            if last != Some(process.sample.parent) {
-                last = Some(process.sample.parent);
-                owner = self.owner(process.sample.parent);
-            }
-            strangers.entry(owner).or_default().push(*pid);
+            strangers.entry(owner).or_default().push(process.pid);
         }
-        let nodes = strangers.into_iter().map(|(owner, mut pids)| {
-            // In an order that is the same in the next dump; of very many, only the first are put into it.
-            let first = self.look.children.min(pids.len());
-            if first > 0 && first < pids.len() {
-                pids.select_nth_unstable(first - 1);
-            }
-            pids[..first].sort_unstable();
-            (owner, self.group(owner, &pids))
-        });
-        nodes.collect::<Vec<_>>().into_iter().collect()
+        // In the order of their pids: the same in the next dump.
+        strangers.into_iter().map(|(owner, pids)| (owner, self.group(owner, &pids))).collect()
     }
 
     /// The nearest ancestor that stands in a tree.
     fn owner(&self, mut parent: Option<Pid>) -> Option<Pid> {
         for _ in 0..DEPTH {
-            let process = self.processes.get(&parent?)?;
-            if process.claimed {
+            let process = self.processes.get(parent?)?;
+            if process.is_claimed() {
                 return parent;
             }
-            parent = process.sample.parent;
+            parent = process.parent;
         }
         None
     }
@@ -370,11 +338,10 @@ impl<'a> Collector<'a> {
         let (mut more, mut counts) = (Summary::default(), [0; State::ALL.len()]);
         let mut troubled = 0;
         for (at, pid) in pids.iter().enumerate() {
-            let Some(process) = self.processes.get(pid) else { continue };
-            let seen = glance(&process.sample);
+            let Some(seen) = self.processes.get(*pid).map(|process| process.glance.clone()) else { continue };
             let (state, for_ms) = judge::process(&seen);
             // One that was ending, and has.
-            if process.sample.doomed && state == State::Draining && !self.is_there(*pid) {
+            if seen.doomed && state == State::Draining && !self.is_there(*pid) {
                 continue;
             }
             let wrong = judge::is_wrong(state, for_ms);
@@ -403,19 +370,6 @@ impl<'a> Collector<'a> {
 fn below<'a>(path: &'a str, id: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(id)?;
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
-}
-
-fn glance(sample: &ProcessSample) -> Glance {
-    let inside = sample.inside.as_ref().map(|inside| Inside {
-        activity: match inside.activity {
-            Activity::Receiving(time) => judge::Activity::Receives { for_ms: millis(time) },
-            Activity::Calling(_) => judge::Activity::Calls,
-            Activity::Blocking(time) => judge::Activity::Blocks { for_ms: millis(time) },
-            _ => judge::Activity::Works,
-        },
-        mail: Mail { held: inside.mailbox, bound: inside.mailbox_bound, dropped: inside.dropped },
-    });
-    Glance { doomed: sample.doomed, polled_ms: sample.polled.map(millis), inside }
 }
 
 fn some<T>((state, for_ms): (State, T)) -> (Option<State>, T) {

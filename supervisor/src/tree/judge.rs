@@ -120,7 +120,9 @@ pub(crate) fn attention(node: &Node, path: &str) -> Option<Attention> {
 
 fn what(node: &Node, state: State) -> Vec<String> {
     let text = match state {
-        State::Wedged => "killed, and its poll does not return: its worker's thread is lost until it does".to_owned(),
+        State::Wedged => {
+            "is to end, and its poll does not return: its worker's thread is lost until it does".to_owned()
+        }
         State::Stuck => "its poll does not return; it holds up its worker".to_owned(),
         State::Unread => "could not be read in time: its lock is held".to_owned(),
         State::Starting => "has not said yet that it is ready".to_owned(),

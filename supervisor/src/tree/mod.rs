@@ -6,7 +6,13 @@ mod format;
 mod judge;
 mod options;
 mod paint;
+mod processes;
+#[cfg(unix)]
+mod request;
+mod root;
 mod section;
+#[cfg(unix)]
+mod serve;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -17,6 +23,7 @@ pub use data::{
     SupervisionTree,
 };
 pub use options::{Look, Text};
+pub use root::{EndCause, FinalReport, Root, RootError, RunningRoot};
 pub use section::{Annotation, Section, Shown};
 pub use word::State;
 
@@ -90,6 +97,10 @@ impl Tree {
     pub fn add_section(&self, section: impl Section) {
         let slot = Slot { section: Box::new(section), asked: AtomicBool::new(false) };
         self.inner.sections.write().push(Arc::new(slot));
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.inner.runtime.now()
     }
 
     /// Takes a dump, on this thread.
@@ -295,5 +306,14 @@ impl SupervisionTree {
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("strings, numbers, and maps whose keys are words")
+    }
+
+    /// Reads what [`SupervisionTree::json`] has written.
+    ///
+    /// # Errors
+    ///
+    /// As `serde_json` says: another form, or not JSON.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
     }
 }

@@ -112,7 +112,9 @@ impl Annotation {
             node.kind = Some(kind);
         }
         // What the process itself is in is worse than what it works at.
-        if let Some(state) = self.state.filter(|state| node.state.is_none_or(|own| own.rank() >= state.rank())) {
+        if let Some(state) =
+            self.state.filter(|state| node.state.is_none_or(|own| !own.is_trouble() || own.rank() >= state.rank()))
+        {
             node.state = Some(state);
             node.for_ms = self.for_ms;
         }

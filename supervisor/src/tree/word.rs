@@ -83,13 +83,13 @@ impl State {
         matches!(self, Self::BackOff | Self::Overloaded | Self::Unread | Self::Stuck | Self::Wedged | Self::Failed)
     }
 
-    /// Troubles are listed by this: who is wedged cannot be helped, who is stuck holds others up, who has failed is not there.
+    /// Troubles are listed by this: who is stopped is only listed if it is a root, who is wedged cannot be helped, who is stuck holds others up, who has failed is not there.
     pub(crate) fn rank(self) -> u8 {
         match self {
-            Self::Wedged => 0,
-            Self::Stuck => 1,
-            Self::Failed => 2,
-            Self::Stopped => 3,
+            Self::Stopped => 0,
+            Self::Wedged => 1,
+            Self::Stuck => 2,
+            Self::Failed => 3,
             Self::BackOff => 4,
             Self::Overloaded => 5,
             Self::Unread => 6,
