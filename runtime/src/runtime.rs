@@ -257,6 +257,12 @@ impl Handle {
         deliver::send_after_to_name(&Local::spawning_home(&self.home).0, name.into(), after, message)
     }
 
+    /// Whether it shuts down, or has: nobody is spawned any more.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.shared().lifecycle.is_closing()
+    }
+
     /// The pids of all live processes.
     #[must_use]
     pub fn processes(&self) -> Vec<Pid> {

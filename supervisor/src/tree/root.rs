@@ -264,9 +264,11 @@ impl Running {
         }
         let seen = self.supervisor.observe().supervisor();
         let id = &self.id;
+        // A runtime that shuts down tells all processes at once: children that obey sooner than their supervisor cannot be
+        // restarted, which is no failure.
         let cause = match &seen.gave_up {
-            Some(child) => EndCause::GaveUp(Arc::clone(child)),
-            None => EndCause::Ended(reason.clone()),
+            Some(child) if !self.runtime.is_shutting_down() => EndCause::GaveUp(Arc::clone(child)),
+            _ => EndCause::Ended(reason.clone()),
         };
         match &cause {
             EndCause::GaveUp(child) => self.dump(format!("{id} gave up: {child} failed too often")),
