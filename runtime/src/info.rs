@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What is known of a live process, at one moment.
 #[derive(Clone, Debug)]
@@ -122,8 +122,8 @@ pub struct RuntimeInfo {
     pub abnormal_exits: u64,
     /// How long it has been up.
     pub uptime: Duration,
-    /// The time of day.
-    pub at: SystemTime,
+    /// The time of day, since the beginning of 1970 (UTC).
+    pub since_1970: Duration,
     /// Processes that are to be polled and stand in no worker's queue yet.
     pub queued: usize,
     /// One for each worker.

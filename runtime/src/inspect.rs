@@ -7,7 +7,7 @@ use crate::scheduler::Remote;
 use crate::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Reads a process; `None` if it is dead, unless `dead_too`.
 pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInfo> {
@@ -128,7 +128,7 @@ pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
         names: shared.registry.names().len(),
         abnormal_exits: shared.reports.abnormal_exits().1,
         uptime: Duration::from_nanos(now),
-        at: shared.clock.system(now),
+        since_1970: shared.clock.system(now).duration_since(UNIX_EPOCH).unwrap_or_default(),
         queued: shared.scheduler.injector.len() + shared.scheduler.system.len(),
         workers: workers.collect(),
         blocking: crate::blocking::info(shared),

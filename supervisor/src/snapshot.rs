@@ -209,14 +209,22 @@ impl Observer {
     /// The supervisor itself.
     #[must_use]
     pub fn supervisor(&self) -> SupervisorSnapshot {
-        self.supervisor_within(Duration::MAX).expect("a lock that is waited for without a bound")
+        let (at, gone) = self.now();
+        self.seen(&self.board.machine(), at, gone)
     }
 
     /// As [`Observer::supervisor`]; none if its lock cannot be had in that time.
     pub(crate) fn supervisor_within(&self, patience: Duration) -> Option<SupervisorSnapshot> {
-        let at = self.board.runtime().now();
-        let gone = !self.board.runtime().is_alive(self.pid());
-        let machine = self.board.machine_within(patience)?;
+        let (at, gone) = self.now();
+        Some(self.seen(&*self.board.machine_within(patience)?, at, gone))
+    }
+
+    /// The time, and whether the process is dead: looked at before the lock is taken.
+    fn now(&self) -> (Duration, bool) {
+        (self.board.runtime().now(), !self.board.runtime().is_alive(self.pid()))
+    }
+
+    fn seen(&self, machine: &Machine<Pid>, at: Duration, gone: bool) -> SupervisorSnapshot {
         let state = match machine.stage {
             _ if gone => SupervisorState::Stopped,
             Stage::Unborn | Stage::Starting => SupervisorState::Starting,
@@ -226,7 +234,7 @@ impl Observer {
             Stage::Over => SupervisorState::Stopped,
         };
         let (restarts, intensity) = machine.intensity.used(at);
-        Some(SupervisorSnapshot {
+        SupervisorSnapshot {
             pid: self.pid(),
             at,
             state,
@@ -236,10 +244,10 @@ impl Observer {
             restarts,
             intensity,
             period: machine.intensity.period(),
-            counts: counts(&machine),
-            wedged: wedged(&machine),
+            counts: counts(machine),
+            wedged: wedged(machine),
             gave_up: machine.gave_up.clone(),
-        })
+        }
     }
 
     /// The children, in start order. They are read in pages, so that what is read is true of each page at one moment; one

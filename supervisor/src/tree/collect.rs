@@ -59,9 +59,9 @@ impl<'a> Collector<'a> {
 
     /// A tree, or the part of it that was asked for.
     pub(crate) fn tree(&mut self, id: &str, root: &Observer) -> Option<Node> {
-        let Some(wanted) = &self.look.subtree else { return Some(self.root(id, root)) };
+        let Some(wanted) = self.look.subtree.as_deref() else { return Some(self.root(id, root)) };
         let rest = below(wanted, id)?;
-        if rest.is_empty() { Some(self.root(id, root)) } else { self.search(root, id, &rest.to_owned()) }
+        if rest.is_empty() { Some(self.root(id, root)) } else { self.search(root, id, rest) }
     }
 
     fn root(&mut self, id: &str, root: &Observer) -> Node {

@@ -17,9 +17,9 @@ pub(crate) fn age(ms: u64) -> String {
 /// A length of time that somebody has set: `5s`, `1500ms`, `1m`.
 pub(crate) fn period(ms: u64) -> String {
     match ms {
-        _ if ms == 0 || ms % 1000 != 0 => format!("{ms}ms"),
-        _ if ms % 60_000 != 0 => format!("{}s", ms / 1000),
-        _ if ms % 3_600_000 != 0 => format!("{}m", ms / 60_000),
+        _ if ms == 0 || !ms.is_multiple_of(1000) => format!("{ms}ms"),
+        _ if !ms.is_multiple_of(60_000) => format!("{}s", ms / 1000),
+        _ if !ms.is_multiple_of(3_600_000) => format!("{}m", ms / 60_000),
         _ => format!("{}h", ms / 3_600_000),
     }
 }
@@ -29,7 +29,7 @@ pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);
@@ -40,7 +40,7 @@ pub(crate) fn number(n: u64) -> String {
 /// A limit: `65 536`, `1M`.
 pub(crate) fn limit(n: u64) -> String {
     match n {
-        _ if n >= 1_000_000 && n % 1_000_000 == 0 => format!("{}M", n / 1_000_000),
+        _ if n >= 1_000_000 && n.is_multiple_of(1_000_000) => format!("{}M", n / 1_000_000),
         _ => number(n),
     }
 }

@@ -114,7 +114,8 @@ impl Tree {
         let mut shown = self.ask_sections();
         let (info, exits) = (runtime.runtime_info(), runtime.abnormal_exits());
         let kept = &exits[exits.len().saturating_sub(EXITS)..];
-        let wanted = kept.iter().map(|exit| exit.pid).collect();
+        // A supervisor that was itself restarted since still says where its children stood.
+        let wanted = kept.iter().flat_map(|exit| [Some(exit.pid), exit.parent]).flatten().collect();
         let mut collector = Collector::new(runtime, look, &mut shown, wanted);
         let roots = self.inner.roots.read().clone();
         let mut trees: Vec<Node> = roots.iter().filter_map(|(id, root)| collector.tree(id, root)).collect();
@@ -141,7 +142,7 @@ impl Tree {
             schema: SupervisionTree::SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             occasion: look.occasion.clone(),
-            at_ms: unix_ms(info.at),
+            at_ms: millis(info.since_1970),
             took_us: u64::try_from(runtime.now().saturating_sub(began).as_micros()).unwrap_or(u64::MAX),
             os_pid: std::process::id(),
             runtime: health,
@@ -269,7 +270,7 @@ fn endings(
     paths: &BTreeMap<Pid, String>,
     blame: &BTreeMap<Pid, String>,
 ) -> Exits {
-    let hour_ago = info.at.checked_sub(Duration::from_secs(3600)).unwrap_or(UNIX_EPOCH);
+    let hour_ago = millis(info.since_1970).saturating_sub(3_600_000);
     let last = kept.iter().rev().take(EXITS).map(|exit| {
         let parent = exit.parent.and_then(|parent| paths.get(&parent));
         let name = exit.name.as_ref().or(exit.label.as_ref()).map(ToString::to_string);
@@ -286,7 +287,7 @@ fn endings(
             note: blame.get(&exit.pid).cloned(),
         }
     });
-    let last_hour = kept.iter().filter(|exit| exit.at >= hour_ago).count();
+    let last_hour = kept.iter().filter(|exit| unix_ms(exit.at) >= hour_ago).count();
     Exits { total: info.abnormal_exits, last_hour, last: last.collect() }
 }
 
@@ -305,7 +306,8 @@ impl SupervisionTree {
     /// The dump as JSON, on lines of its own for each field, so that two can be compared.
     #[must_use]
     pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("strings, numbers, and maps whose keys are words")
+        // There are only strings, numbers, and maps whose keys are words: what could go wrong is told in its place.
+        serde_json::to_string_pretty(self).unwrap_or_else(|error| error.to_string())
     }
 
     /// Reads what [`SupervisionTree::json`] has written.
