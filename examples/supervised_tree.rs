@@ -1,7 +1,7 @@
 //! A tree that crashes, backs off and escalates, shown as it goes: `cargo run --example supervised_tree`
 use colloquium::prelude::*;
 use colloquium::tree::{Look, Tree};
-use colloquium::{Backoff, GenServer, Next, Outcome, Server, ServerContext, ServerRef};
+use colloquium::{Backoff, GenServer, Next, Server, ServerContext, ServerRef, ServerResult};
 use std::time::Duration;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -22,7 +22,7 @@ struct Counter {
 impl GenServer for Counter {
     type Message = Ask;
 
-    async fn handle(&mut self, ask: Ask, _: &mut ServerContext<Ask>) -> Outcome<Ask> {
+    async fn handle(&mut self, ask: Ask, _: &mut ServerContext<Ask>) -> ServerResult<Ask> {
         match ask {
             Ask::Count(reply_to) => {
                 self.asked += 1;

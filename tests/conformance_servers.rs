@@ -5,7 +5,7 @@ mod workers;
 
 use colloquium::{
     CallErrorKind, ChildCallError, ChildSendErrorKind, ChildSpec, Context, Exit, ExitReason, GenServer, Init, Next,
-    Outcome, ReplyTo, Runtime, Server, ServerContext, ServerRef, StartServerError, StopServerError, Supervisor,
+    ReplyTo, Runtime, Server, ServerContext, ServerRef, ServerResult, StartServerError, StopServerError, Supervisor,
     TraceEvent, Traced, Unavailable,
 };
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl GenServer for Probe {
         }
     }
 
-    async fn handle(&mut self, message: Msg, _: &mut ServerContext<Msg>) -> Outcome<Msg> {
+    async fn handle(&mut self, message: Msg, _: &mut ServerContext<Msg>) -> ServerResult<Msg> {
         match message {
             Msg::Echo(n, reply_to) => {
                 let _ = reply_to.send(n);
@@ -88,12 +88,12 @@ impl GenServer for Probe {
         Ok(Next::Wait)
     }
 
-    async fn timed_out(&mut self, _: &mut ServerContext<Msg>) -> Outcome<Msg> {
+    async fn timed_out(&mut self, _: &mut ServerContext<Msg>) -> ServerResult<Msg> {
         self.log.note("timeout");
         Ok(Next::Wait)
     }
 
-    async fn exited(&mut self, exit: Exit, _: &mut ServerContext<Msg>) -> Outcome<Msg> {
+    async fn exited(&mut self, exit: Exit, _: &mut ServerContext<Msg>) -> ServerResult<Msg> {
         self.log.note(format!("exit {}", exit.reason));
         Ok(if self.hears_exits { Next::Wait } else { Next::Stop(exit.reason) })
     }
@@ -303,7 +303,7 @@ struct Hangs;
 
 impl GenServer for Hangs {
     type Message = ();
-    async fn handle(&mut self, (): (), _: &mut ServerContext<()>) -> Outcome<()> {
+    async fn handle(&mut self, (): (), _: &mut ServerContext<()>) -> ServerResult<()> {
         std::future::pending().await
     }
 }

@@ -131,7 +131,8 @@ fn a_child_that_backs_off_says_when_it_comes_back_and_what_it_ended_of() {
         let old = fall(&b, bad()).await;
         successor(&runtime, &b, &old).await;
         fall(&b, ExitReason::error("worse")).await;
-        until(&runtime, || picture(&supervisor) == "a up, b back-off").await;
+        until(&runtime, || matches!(b.address(), Err(Unavailable::Restarting { next: Some(_) }))).await;
+        assert_eq!(picture(&supervisor), "a up, b back-off");
         let child = seen(&supervisor, "b").expect("it is there");
         let Some(NextAction::Start(at)) = child.next else { panic!("{child:?}") };
         assert!(at >= child.since && at <= child.since + 1000 * SECOND);

@@ -12,6 +12,7 @@ mod lifetimes;
 mod measure;
 mod messages;
 mod timers;
+mod trees;
 
 use colloquium::Runtime;
 use measure::{Outcome, peak_megabytes, processor_seconds};
@@ -24,7 +25,7 @@ const TOKENS: u64 = 100;
 type Workload = (&'static str, u64, fn(&Runtime, u64) -> Outcome);
 
 /// Name, default count, and what runs it. The counts make a case last about half a second.
-const WORKLOADS: [Workload; 31] = [
+const WORKLOADS: [Workload; 38] = [
     ("spawn_exit", 2_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, 64)),
     ("spawn_exit_burst", 1_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, u64::MAX)),
     ("spawn_hold", 1_000_000, lifetimes::spawn_hold),
@@ -46,6 +47,13 @@ const WORKLOADS: [Workload; 31] = [
     ("monitor_storm_100000", 100_000, |runtime, n| deaths::storm(runtime, n, 7, deaths::watching)),
     ("monitor_many_10000", 10_000, |runtime, n| deaths::monitor_many(runtime, n, 21)),
     ("monitor_many_100000", 100_000, |runtime, n| deaths::monitor_many(runtime, n, 7)),
+    ("restart_bursts_of_300", 60_000, trees::restart_bursts),
+    ("restart_1_of_1", 20_000, |runtime, n| trees::restart_one(runtime, n, 1)),
+    ("restart_1_of_1000", 20_000, |runtime, n| trees::restart_one(runtime, n, 1000)),
+    ("restart_one_for_all_1000", 1000, |runtime, n| trees::restart_all(runtime, n, 50)),
+    ("tree_simple_one_for_one_100k", 100_000, |runtime, n| trees::tree(runtime, n, trees::Shape::Dynamic)),
+    ("tree_one_for_one_100k", 100_000, |runtime, n| trees::tree(runtime, n, trees::Shape::Static)),
+    ("tree_100_sups_of_1000", 100_000, |runtime, n| trees::tree(runtime, n, trees::Shape::Nested)),
     ("timer_start", 500_000, |runtime, n| timers::start_and_cancel(runtime, n, timers::Timed::Start)),
     ("timer_cancel", 500_000, |runtime, n| timers::start_and_cancel(runtime, n, timers::Timed::Cancel)),
     ("timer_lateness_5ms", 400, timers::lateness),
@@ -62,6 +70,9 @@ fn run(&(name, default, workload): &Workload, n: Option<u64>) {
     let workers = std::env::var("PEERS_THREADS").map_or(2, |text| text.parse().expect("PEERS_THREADS is a number"));
     // The largest workloads hold a million processes and their driver.
     let runtime = Runtime::builder().workers(workers).max_processes(1 << 24).build().expect("a runtime");
+    if let Ok(beside) = std::env::var("ACTORS_BESIDE") {
+        measure::idle_beside(&runtime, beside.parse().expect("ACTORS_BESIDE is a number"));
+    }
     let outcome = workload(&runtime, n.unwrap_or(default));
     let extras: String = outcome.extras.iter().map(|(key, value)| format!(",\"{key}\":{value:.3}")).collect();
     let (cpu, system) = processor_seconds();
@@ -92,6 +103,9 @@ fn main() {
             let n = words.get(2).map(|text| text.parse().expect("the count is a number"));
             run(workload.unwrap_or_else(|| panic!("no workload {wanted}")), n);
         }
-        _ => eprintln!("actors list | actors colloquium WORKLOAD [N]"),
+        _ => eprintln!(
+            "actors list | actors colloquium WORKLOAD [N]\n\
+             PEERS_THREADS: workers, 2 unless given; ACTORS_BESIDE: so many idle processes live meanwhile, none unless given"
+        ),
     }
 }

@@ -87,6 +87,26 @@ where
     Wait(get)
 }
 
+/// Spawns `n` processes that wait for ever, and returns when all wait.
+pub(crate) fn idle_beside(runtime: &Runtime, n: u64) {
+    let (latch, waiting) = Latch::new(n);
+    let spawned = begin(runtime, async move |mut ctx: Context<()>| {
+        for i in 0..n {
+            let latch = Arc::clone(&latch);
+            let idle = ctx.spawn(async move |mut ctx: Context<()>| {
+                latch.hit();
+                ctx.recv().await;
+            });
+            idle.expect("a process");
+            if i % YIELD_EVERY == 0 {
+                ctx.yield_now().await;
+            }
+        }
+    });
+    spawned.wait();
+    waiting.wait();
+}
+
 /// Bytes of this program in memory.
 pub(crate) fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").expect("Linux tells it");

@@ -7,7 +7,7 @@ use crate::message::SupervisorMessage;
 use crate::place::Spot;
 use crate::ready::Ready;
 use crate::reference::ChildRef;
-use crate::spec::{Kind, Restart, Settings, Shutdown, SpecError};
+use crate::spec::{ChildKind, Restart, Settings, Shutdown, SpecError};
 use colloquium_runtime::{Address, Context, Handle, IntoExitReason, Mailbox, Pid, ProcessBuilder, SpawnError};
 use std::fmt;
 use std::future::Future;
@@ -83,7 +83,7 @@ impl<M: Send + 'static> ChildSpec<M> {
         F: FnMut(Context<M>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        ChildBuilder::new(id.into(), Kind::Worker, Box::new(Worker(body)))
+        ChildBuilder::new(id.into(), ChildKind::Worker, Box::new(Worker(body)))
     }
 
     /// A child that initialises, and says when it is ready through its [`Ready`]. The supervisor goes on to the next child
@@ -108,7 +108,7 @@ impl<M: Send + 'static> ChildSpec<M> {
         F: FnMut(Context<M>, Ready) -> Fut + Send + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        let builder = ChildBuilder::new(id.into(), Kind::Worker, Box::new(Initialised(body)));
+        let builder = ChildBuilder::new(id.into(), ChildKind::Worker, Box::new(Initialised(body)));
         builder.init_within(limits::INIT)
     }
 
@@ -132,7 +132,7 @@ impl<M: Send + 'static> ChildSpec<M> {
 
     /// What it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ChildKind {
         self.settings.kind
     }
 
@@ -148,7 +148,7 @@ impl<M: Send + 'static> ChildSpec<M> {
         self.settings.backoff.as_ref()
     }
 
-    /// How long it has to initialise; `None` if it need not.
+    /// How long it has to initialise; `None` if it need not, [`Duration::MAX`] for as long as it takes.
     #[must_use]
     pub fn init_within(&self) -> Option<Duration> {
         self.settings.init
@@ -166,7 +166,7 @@ impl<M: Send + 'static> ChildSpec<M> {
 }
 
 impl<M: Send + 'static> ChildBuilder<M> {
-    pub(crate) fn new(id: Arc<str>, kind: Kind, recipe: Box<dyn Recipe<M>>) -> Self {
+    pub(crate) fn new(id: Arc<str>, kind: ChildKind, recipe: Box<dyn Recipe<M>>) -> Self {
         let slot =
             Slot { recipe, spot: Arc::new(Spot::child()), mailbox: None, name: None, label: None, started: None };
         Self { settings: Settings::new(id, kind), slot }
@@ -196,7 +196,8 @@ impl<M: Send + 'static> ChildBuilder<M> {
         self
     }
 
-    /// How long it has to say that it is ready; 30 s unless given. For a child that says so.
+    /// How long it has to say that it is ready. For a child that says so: 30 s unless given, and for a supervisor as long as it
+    /// takes.
     pub fn init_within(mut self, time: Duration) -> Self {
         self.settings.init = Some(time);
         self

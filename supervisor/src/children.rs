@@ -1,6 +1,6 @@
 //! Pure: the children of one supervisor: in their order, by id and by process.
 use crate::limits::EXITS_KEPT;
-use crate::spec::{Kind, Restart, Settings};
+use crate::spec::{ChildKind, Restart, Settings};
 use colloquium_runtime::ExitReason;
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
@@ -158,7 +158,7 @@ impl<P: Copy + Eq + Hash> Children<P> {
             self.ids.insert(Arc::clone(&settings.id), key);
         }
         self.next = key.next();
-        self.supervisors += usize::from(settings.kind == Kind::Supervisor);
+        self.supervisors += usize::from(settings.kind == ChildKind::Supervisor);
         self.rows.insert(key, Child::new(settings, now));
         Some(key)
     }
@@ -166,7 +166,7 @@ impl<P: Copy + Eq + Hash> Children<P> {
     pub(crate) fn remove(&mut self, key: Key) -> Option<Child<P>> {
         let child = self.rows.remove(&key)?;
         self.ids.remove(&child.settings.id);
-        self.supervisors -= usize::from(child.settings.kind == Kind::Supervisor);
+        self.supervisors -= usize::from(child.settings.kind == ChildKind::Supervisor);
         if let Some(process) = child.standing.process() {
             self.processes.swap_remove(&process);
             self.active -= 1;
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     fn settings(id: &str) -> Arc<Settings> {
-        Arc::new(Settings::new(id.into(), Kind::Worker))
+        Arc::new(Settings::new(id.into(), ChildKind::Worker))
     }
 
     #[test]

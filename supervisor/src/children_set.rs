@@ -6,7 +6,7 @@ use crate::message::SupervisorMessage;
 use crate::ready::Ready;
 use crate::shards::Shards;
 use crate::snapshot::WedgedProcess;
-use crate::spec::{Kind, Shutdown};
+use crate::spec::{ChildKind, Shutdown};
 use colloquium_runtime::{
     Address, Context, Exit, ExitReason, Handle, IntoExitReason, Mailbox, Pid, ProcessBuilder, SpawnError,
 };
@@ -299,7 +299,7 @@ impl ChildSpec<SetMessage> {
     /// A [`ChildrenSet`] as a child, of one supervisor at a time. It is stopped as the set says, and so is given as long as
     /// that takes.
     pub fn set(id: impl Into<Arc<str>>, set: &ChildrenSet) -> ChildBuilder<SetMessage> {
-        ChildBuilder::new(id.into(), Kind::Supervisor, Box::new(Held(set.clone())))
+        ChildBuilder::new(id.into(), ChildKind::Supervisor, Box::new(Held(set.clone())))
     }
 }
 

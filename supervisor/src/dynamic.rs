@@ -9,7 +9,7 @@ use crate::message::SupervisorMessage;
 use crate::place::Spot;
 use crate::ready::Ready;
 use crate::reference::ChildRef;
-use crate::spec::{Flags, Kind, Restart, Settings, Shutdown, SpecError};
+use crate::spec::{ChildKind, Flags, Restart, Settings, Shutdown, SpecError};
 use crate::supervisor::{StartError, Supervisor};
 use colloquium_runtime::{Address, Context, Handle, IntoExitReason, Pid, SpawnError};
 use std::fmt;
@@ -92,7 +92,7 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicSupervisor<A, M> {
         F: Fn(Context<M>, A, Address<SupervisorMessage>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        let mut settings = Settings::new("".into(), Kind::Worker);
+        let mut settings = Settings::new("".into(), ChildKind::Worker);
         settings.init = init;
         let make = move |arguments: A, once: bool| {
             let spot = Arc::new(Spot::child());

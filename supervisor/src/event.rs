@@ -1,5 +1,5 @@
 //! Pure: all that can happen to a supervisor, and all that it can want done.
-use crate::children::{Child, Key, PastExit};
+use crate::children::{Child, Key, PastExit, Standing};
 use crate::spec::{Settings, SpecError};
 use colloquium_runtime::{ExitReason, SpawnError};
 use std::sync::Arc;
@@ -172,4 +172,5 @@ pub(crate) enum Report<P> {
 pub(crate) enum Litter<P> {
     Child(Child<P>),
     Exit(PastExit<P>),
+    Standing(Standing<P>),
 }

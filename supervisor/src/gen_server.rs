@@ -7,7 +7,7 @@ use crate::place::Spot;
 use crate::ready::Ready;
 use crate::reference::ChildRef;
 use crate::server_ref::{LastWord, ServerContext, ServerMessage, ServerRef};
-use crate::spec::Kind;
+use crate::spec::ChildKind;
 use crate::system::Serving;
 use colloquium_runtime::{
     Address, Context, Exit, ExitReason, Handle, Mailbox, Pid, ProcessBuilder, RegisterError, ReplyTo, SpawnError,
@@ -22,7 +22,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// What a callback leads to; any error is the server's exit reason, an [`ExitReason`] itself unchanged.
-pub type Outcome<M> = Result<Next<M>, Box<dyn Error + Send + Sync>>;
+pub type ServerResult<M> = Result<Next<M>, Box<dyn Error + Send + Sync>>;
 
 /// A process that is written as callbacks (OTP's `gen_server`).
 ///
@@ -39,14 +39,14 @@ pub type Outcome<M> = Result<Next<M>, Box<dyn Error + Send + Sync>>;
 ///
 /// ```
 /// use colloquium_runtime::{ReplyTo, Runtime};
-/// use colloquium_supervisor::{GenServer, Next, Outcome, Server, ServerContext};
+/// use colloquium_supervisor::{GenServer, Next, ServerResult, Server, ServerContext};
 ///
 /// struct Counter { total: u64 }
 /// enum Msg { Add(u64), Get(ReplyTo<u64>) }
 ///
 /// impl GenServer for Counter {
 ///     type Message = Msg;
-///     async fn handle(&mut self, message: Msg, _: &mut ServerContext<Msg>) -> Outcome<Msg> {
+///     async fn handle(&mut self, message: Msg, _: &mut ServerContext<Msg>) -> ServerResult<Msg> {
 ///         match message {
 ///             Msg::Add(n) => self.total += n,
 ///             Msg::Get(reply_to) => drop(reply_to.send(self.total)),
@@ -82,13 +82,13 @@ pub trait GenServer: Send + Sized + 'static {
         &mut self,
         message: Self::Message,
         ctx: &mut ServerContext<Self::Message>,
-    ) -> impl Future<Output = Outcome<Self::Message>> + Send;
+    ) -> impl Future<Output = ServerResult<Self::Message>> + Send;
 
     /// The time of [`Next::WaitFor`] has passed and no message has come.
     fn timed_out(
         &mut self,
         ctx: &mut ServerContext<Self::Message>,
-    ) -> impl Future<Output = Outcome<Self::Message>> + Send {
+    ) -> impl Future<Output = ServerResult<Self::Message>> + Send {
         let _ = ctx;
         async { Ok(Next::Wait) }
     }
@@ -99,7 +99,7 @@ pub trait GenServer: Send + Sized + 'static {
         &mut self,
         exit: Exit,
         ctx: &mut ServerContext<Self::Message>,
-    ) -> impl Future<Output = Outcome<Self::Message>> + Send {
+    ) -> impl Future<Output = ServerResult<Self::Message>> + Send {
         let _ = ctx;
         async move { Ok(if exit.reason == ExitReason::Normal { Next::Wait } else { Next::Stop(exit.reason) }) }
     }
@@ -274,8 +274,9 @@ async fn initialised<M: Send + 'static>(
 ) -> Result<ServerRef<M>, StartServerError> {
     let guard = Kill(Some(address.clone()));
     let (mut ended, mut over) = (pin!(address.ended()), pin!(runtime.sleep(init)));
+    let waiting = spot.wait();
     let outcome = poll_fn(|cx| {
-        if let Poll::Ready(Ok(_)) = spot.poll_up(cx) {
+        if let Poll::Ready(Ok(_)) = waiting.poll(cx) {
             return Poll::Ready(Ok(()));
         }
         if let Poll::Ready(reason) = ended.as_mut().poll(cx) {
@@ -289,6 +290,7 @@ async fn initialised<M: Send + 'static>(
         over.as_mut().poll(cx).map(|()| Err(StartServerError::TimedOut))
     })
     .await;
+    drop(waiting);
     if outcome.is_ok() {
         guard.disarm();
         return Ok(ServerRef::new(ChildRef::new(spot)));
@@ -328,7 +330,7 @@ impl<M: Send + 'static> ChildSpec<ServerMessage<M>> {
         id: impl Into<Arc<str>>,
         make: impl FnMut() -> S + Send + 'static,
     ) -> ChildBuilder<ServerMessage<M>> {
-        ChildBuilder::new(id.into(), Kind::Worker, Box::new(Made(make))).init_within(limits::INIT)
+        ChildBuilder::new(id.into(), ChildKind::Worker, Box::new(Made(make))).init_within(limits::INIT)
     }
 
     /// The child's place, as a server: it survives restarts.

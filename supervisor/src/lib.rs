@@ -44,7 +44,7 @@ pub use child::{ChildBuilder, ChildSpec, IntoChild};
 pub use children_set::{ChildrenSet, ChildrenSetBuilder, JoinError, SetMessage, SetTotals};
 pub use dynamic::{DynamicRef, DynamicSupervisor};
 pub use event::{FailedToStart, StartFailure};
-pub use gen_server::{GenServer, Init, Next, Outcome, Server, StartServerError};
+pub use gen_server::{GenServer, Init, Next, Server, ServerResult, StartServerError};
 pub use handle::{
     DeleteChildError, RestartChildError, StartChildError, SupervisorRef, TerminateChildError, Unreachable,
 };
@@ -54,10 +54,10 @@ pub use ready::Ready;
 pub use reference::{ChildCall, ChildCallError, ChildRef, ChildSendError, ChildSendErrorKind};
 pub use server_ref::{LastWord, ServerContext, ServerMessage, ServerRef, StopServerError};
 pub use snapshot::{
-    ChildCounts, ChildExit, ChildSnapshot, ChildState, ChildSummary, Children, NextAction, Observer, StopReport,
+    ChildCounts, ChildExit, ChildSnapshot, ChildSnapshots, ChildState, ChildSummary, NextAction, Observer, StopReport,
     SupervisorSnapshot, SupervisorState, WedgedProcess,
 };
-pub use spec::{AutoShutdown, Kind, Restart, Shutdown, SpecError, Strategy};
+pub use spec::{AutoShutdown, ChildKind, Restart, Shutdown, SpecError, Strategy};
 pub use supervisor::{StartError, Supervisor};
 pub use system::{TraceEvent, Traced};
 pub use tree::{Root, SupervisionTree};

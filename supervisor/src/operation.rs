@@ -119,7 +119,7 @@ impl Operation {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let (until, killed) = match self.wait {
             Wait::Nothing | Wait::Spawn(_) => return None,
-            Wait::Init { until, .. } => (Some(until), false),
+            Wait::Init { until, .. } => (Some(until).filter(|until| *until < Duration::MAX), false),
             Wait::Stop { until, .. } => (until, false),
             Wait::Together { until, killed } => (until, killed),
         };

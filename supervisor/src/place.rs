@@ -5,6 +5,7 @@
 use crate::event::Place;
 use colloquium_runtime::{Address, Handle, Pid};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use thiserror::Error;
@@ -27,7 +28,9 @@ enum Tenure {
 
 struct Inner<M> {
     occupant: Occupant<M>,
-    waiting: Vec<Waker>,
+    /// Those who wait for a change, by their tickets; each takes itself out.
+    waiting: BTreeMap<u64, Waker>,
+    tickets: u64,
 }
 
 enum Occupant<M> {
@@ -69,7 +72,7 @@ impl<M: Send + 'static> Spot<M> {
     }
 
     fn new(tenure: Tenure) -> Self {
-        let inner = Mutex::new(Inner { occupant: Occupant::Vacant(None), waiting: Vec::new() });
+        let inner = Mutex::new(Inner { occupant: Occupant::Vacant(None), waiting: BTreeMap::new(), tickets: 0 });
         Self { inner, tenure }
     }
 
@@ -105,7 +108,7 @@ impl<M: Send + 'static> Spot<M> {
         let waiting = std::mem::take(&mut inner.waiting);
         drop(inner);
         drop(old);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 
     pub(crate) fn address(&self) -> Result<Address<M>, Unavailable> {
@@ -122,18 +125,40 @@ impl<M: Send + 'static> Spot<M> {
         }
     }
 
-    /// A live occupant, or that there will be none.
-    pub(crate) fn poll_up(&self, cx: &Context<'_>) -> Poll<Result<Address<M>, Unavailable>> {
+    /// A place among those who wait.
+    pub(crate) fn wait(&self) -> Waiting<'_, M> {
         let mut inner = self.inner.lock();
+        inner.tickets += 1;
+        Waiting { spot: self, ticket: inner.tickets }
+    }
+}
+
+/// Somebody who waits for a live occupant; gives its place up when it is dropped.
+pub(crate) struct Waiting<'a, M> {
+    spot: &'a Spot<M>,
+    ticket: u64,
+}
+
+impl<M: Send + 'static> Waiting<'_, M> {
+    /// A live occupant, or that there will be none.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Address<M>, Unavailable>> {
+        let mut inner = self.spot.inner.lock();
         match &inner.occupant {
             Occupant::Up(address) if address.is_alive() => return Poll::Ready(Ok(address.clone())),
-            Occupant::Gone if self.tenure != Tenure::Kept => return Poll::Ready(Err(Unavailable::Gone)),
+            Occupant::Gone if self.spot.tenure != Tenure::Kept => return Poll::Ready(Err(Unavailable::Gone)),
             // One that is dead has not been seen to by its supervisor yet.
             Occupant::Up(_) | Occupant::Vacant(_) | Occupant::Stopped | Occupant::Gone => {}
         }
-        if !inner.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {
-            inner.waiting.push(cx.waker().clone());
-        }
+        let old = inner.waiting.insert(self.ticket, cx.waker().clone());
+        drop(inner);
+        drop(old);
         Poll::Pending
+    }
+}
+
+impl<M> Drop for Waiting<'_, M> {
+    fn drop(&mut self) {
+        let waker = self.spot.inner.lock().waiting.remove(&self.ticket);
+        drop(waker);
     }
 }

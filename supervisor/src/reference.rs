@@ -122,8 +122,9 @@ impl<M: Send + 'static> ChildRef<M> {
     ///
     /// May be dropped and begun anew at any time.
     pub async fn up(&self, runtime: &Handle, at_most: Duration) -> Result<Address<M>, Unavailable> {
+        let waiting = self.spot.wait();
         let mut over = pin!(runtime.sleep(at_most));
-        poll_fn(|cx| match self.spot.poll_up(cx) {
+        poll_fn(|cx| match waiting.poll(cx) {
             Poll::Ready(up) => Poll::Ready(up),
             Poll::Pending => over.as_mut().poll(cx).map(|()| match self.address() {
                 Ok(address) if address.is_alive() => Ok(address),

@@ -3,7 +3,7 @@ use crate::board::Board;
 use crate::children::{Child, Key, PastExit, Rest, Standing, Turn};
 use crate::limits::PAGE;
 use crate::operation::Wait;
-use crate::spec::{AutoShutdown, Kind, Restart, Shutdown, Strategy};
+use crate::spec::{AutoShutdown, ChildKind, Restart, Shutdown, Strategy};
 use crate::state::{Machine, Stage};
 use colloquium_runtime::{ExitReason, Pid};
 use std::fmt;
@@ -74,7 +74,7 @@ pub struct ChildSnapshot {
     /// Its process, if it has one.
     pub pid: Option<Pid>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ChildKind,
     /// When it is restarted.
     pub restart: Restart,
     /// How it is stopped.
@@ -166,7 +166,7 @@ pub struct ChildSummary {
     /// Its process, if it has one.
     pub pid: Option<Pid>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ChildKind,
     /// How it stands with it.
     pub state: ChildState,
 }
@@ -253,14 +253,14 @@ impl Observer {
     /// The children, in start order. They are read in pages, so that what is read is true of each page at one moment; one
     /// that is added or removed meanwhile may be seen or not.
     #[must_use]
-    pub fn children(&self) -> Children {
+    pub fn children(&self) -> ChildSnapshots {
         self.children_within(Duration::MAX)
     }
 
-    /// As [`Observer::children`]; when the lock cannot be had in that time, [`Children::is_cut_short`].
-    pub(crate) fn children_within(&self, patience: Duration) -> Children {
+    /// As [`Observer::children`]; when the lock cannot be had in that time, [`ChildSnapshots::is_cut_short`].
+    pub(crate) fn children_within(&self, patience: Duration) -> ChildSnapshots {
         let (next, page) = (Some(Key::FIRST), Vec::new().into_iter());
-        Children { board: self.board.clone(), next, page, patience, cut_short: false }
+        ChildSnapshots { board: self.board.clone(), next, page, patience, cut_short: false }
     }
 
     pub(crate) fn counts(&self) -> ChildCounts {
@@ -283,7 +283,7 @@ fn wedged(machine: &Machine<Pid>) -> Vec<WedgedProcess> {
 }
 
 /// The children of a supervisor, see [`Observer::children`].
-pub struct Children {
+pub struct ChildSnapshots {
     board: Board,
     next: Option<Key>,
     page: std::vec::IntoIter<(Key, ChildSnapshot)>,
@@ -291,20 +291,20 @@ pub struct Children {
     cut_short: bool,
 }
 
-impl Children {
+impl ChildSnapshots {
     /// Whether there are more, which could not be read in time.
     pub(crate) fn is_cut_short(&self) -> bool {
         self.cut_short
     }
 }
 
-impl Iterator for Children {
+impl Iterator for ChildSnapshots {
     type Item = ChildSnapshot;
 
     fn next(&mut self) -> Option<ChildSnapshot> {
         loop {
             if let Some((key, mut child)) = self.page.next() {
-                if child.kind == Kind::Supervisor {
+                if child.kind == ChildKind::Supervisor {
                     child.subtree = self.board.subtree(key).map(Observer::new);
                 }
                 return Some(child);
@@ -403,9 +403,9 @@ impl fmt::Debug for Observer {
     }
 }
 
-impl fmt::Debug for Children {
+impl fmt::Debug for ChildSnapshots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Children({})", self.board.process())
+        write!(f, "ChildSnapshots({})", self.board.process())
     }
 }
 

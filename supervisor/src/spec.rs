@@ -33,7 +33,7 @@ pub enum Shutdown {
 
 /// What a child is; supervisors are shown as subtrees and have other defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Kind {
+pub enum ChildKind {
     /// Any process.
     #[default]
     Worker,
@@ -116,19 +116,20 @@ pub(crate) struct Settings {
     pub(crate) id: Arc<str>,
     pub(crate) restart: Restart,
     pub(crate) shutdown: Shutdown,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ChildKind,
     pub(crate) significant: bool,
     /// Instead of the supervisor's intensity.
     pub(crate) backoff: Option<Backoff>,
-    /// The child says when it is ready, and has so long for that.
+    /// The child says when it is ready, and has so long for that; a supervisor as long as it takes, since its children have
+    /// bounds.
     pub(crate) init: Option<Duration>,
 }
 
 impl Settings {
-    pub(crate) fn new(id: Arc<str>, kind: Kind) -> Self {
+    pub(crate) fn new(id: Arc<str>, kind: ChildKind) -> Self {
         let shutdown = match kind {
-            Kind::Worker => Shutdown::After(limits::SHUTDOWN),
-            Kind::Supervisor => Shutdown::Infinity,
+            ChildKind::Worker => Shutdown::After(limits::SHUTDOWN),
+            ChildKind::Supervisor => Shutdown::Infinity,
         };
         Self {
             id,
@@ -137,7 +138,7 @@ impl Settings {
             kind,
             significant: false,
             backoff: None,
-            init: (kind == Kind::Supervisor).then_some(limits::INIT),
+            init: (kind == ChildKind::Supervisor).then_some(Duration::MAX),
         }
     }
 

@@ -62,12 +62,13 @@ pub(crate) struct WedgedChild<P> {
 }
 
 impl<P: Copy + Eq + Hash> Machine<P> {
-    pub(crate) fn new(flags: Flags, seed: u64) -> Self {
+    /// Its chance is always the same unless it is given another.
+    pub(crate) fn new(flags: Flags) -> Self {
         Self {
             intensity: Intensity::new(flags.intensity, flags.period),
             flags,
             children: Children::default(),
-            chance: Chance(seed),
+            chance: Chance(0),
             stage: Stage::Unborn,
             operation: None,
             later: VecDeque::new(),
@@ -150,9 +151,11 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         };
         let initialises = self.operation.as_ref().is_some_and(|operation| operation.waits_for_init_of(key));
         let Some(child) = self.children.get_mut(key) else { return };
-        let lived = now.saturating_sub(child.since);
-        let forgotten = child.note_exit(PastExit { process, reason: reason.clone(), at: now, lived });
-        self.litter.extend(forgotten.map(Litter::Exit));
+        if self.stage < Stage::Ending {
+            let lived = now.saturating_sub(child.since);
+            let forgotten = child.note_exit(PastExit { process, reason: reason.clone(), at: now, lived });
+            self.litter.extend(forgotten.map(Litter::Exit));
+        }
         match child.standing {
             Standing::Stopping(_) => {
                 self.actions.push_back(Action::Unwatch(process));
@@ -207,10 +210,12 @@ impl<P: Copy + Eq + Hash> Machine<P> {
     }
 
     pub(crate) fn set(&mut self, child: Key, standing: Standing<P>, now: Duration) {
-        // A reason that this drops is kept among the child's exits, so that no destructor runs.
-        let old = self.children.set(child, standing, now);
-        if let Some(Standing::Again(Turn::At(at))) = old {
-            self.due.remove(&(at, child));
+        match self.children.set(child, standing, now) {
+            Some(Standing::Again(Turn::At(at))) => {
+                self.due.remove(&(at, child));
+            }
+            Some(fallen @ Standing::Fallen(_)) => self.litter.push(Litter::Standing(fallen)),
+            _ => {}
         }
     }
 

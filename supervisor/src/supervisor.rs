@@ -1,4 +1,5 @@
 //! Driver: supervisors as their users make them.
+use crate::backoff::Chance;
 use crate::board::Board;
 use crate::child::{AnyChild, ChildBuilder, ChildSpec, IntoChild, Recipe};
 use crate::children::Key;
@@ -7,7 +8,7 @@ use crate::event::FailedToStart;
 use crate::handle::SupervisorRef;
 use crate::message::{Msg, SupervisorMessage};
 use crate::ready::Ready;
-use crate::spec::{AutoShutdown, Flags, Kind, SpecError, Strategy};
+use crate::spec::{AutoShutdown, ChildKind, Flags, SpecError, Strategy};
 use crate::state::Machine;
 use colloquium_runtime::{Address, Context, ExitReason, Handle, Mailbox, Pid, ProcessBuilder, SpawnError};
 use std::fmt;
@@ -145,8 +146,7 @@ impl Supervisor {
     ///
     /// [`StartError`]: no child is left.
     pub async fn start(self, runtime: &Handle) -> Result<SupervisorRef, StartError> {
-        self.check()?;
-        let (address, board) = self.spawn(runtime.build(), |_| Ready::to_nobody)?;
+        let (address, board) = self.prepare()?.spawn(runtime.build(), Ready::to_nobody)?;
         begun(address, board).await
     }
 
@@ -157,50 +157,54 @@ impl Supervisor {
     ///
     /// [`StartError`]: no child is left.
     pub async fn start_link<M: Send + 'static>(self, ctx: &mut Context<M>) -> Result<SupervisorRef, StartError> {
-        self.check()?;
-        let (address, board) = self.spawn(ctx.build().link(), |_| Ready::to_nobody)?;
+        let (address, board) = self.prepare()?.spawn(ctx.build().link(), Ready::to_nobody)?;
         begun(address, board).await
     }
 
-    /// What is wrong with it, before anything is made.
-    fn check(&self) -> Result<(), SpecError> {
+    /// Finds out what is wrong with it, before anything is started.
+    pub(crate) fn prepare(self) -> Result<Prepared, SpecError> {
         self.flags.validate()?;
-        let mut machine = Machine::<Pid>::new(self.flags.clone(), 0);
-        for child in &self.children {
-            let child = child.as_ref().map_err(SpecError::clone)?;
-            machine.add(Arc::clone(&child.settings), Duration::ZERO)?;
+        let mut machine = Machine::new(self.flags);
+        let mut children = Vec::with_capacity(self.children.len());
+        for child in self.children {
+            let child = child?;
+            children.push((machine.add(Arc::clone(&child.settings), Duration::ZERO)?, child));
         }
-        Ok(())
+        Ok(Prepared { machine, children, name: self.name, label: self.label })
     }
+}
 
-    /// Spawns its process. It has been checked.
-    pub(crate) fn spawn<P: Send + 'static, R: FnOnce(Pid) -> Ready>(
+/// A supervisor with which nothing is wrong.
+pub(crate) struct Prepared {
+    machine: Machine<Pid>,
+    children: Vec<(Key, AnyChild)>,
+    name: Option<Arc<str>>,
+    label: Option<Arc<str>>,
+}
+
+impl Prepared {
+    /// Spawns its process.
+    pub(crate) fn spawn<P: Send + 'static>(
         self,
         mut build: ProcessBuilder<'_, P>,
-        ready: impl FnOnce(&Board) -> R,
+        ready: impl FnOnce(Pid) -> Ready,
     ) -> Result<(Address<SupervisorMessage>, Board), SpawnError> {
-        if let Some(name) = &self.name {
-            build = build.name(Arc::clone(name));
+        let Self { mut machine, children, name, label } = self;
+        if let Some(name) = name {
+            build = build.name(name);
         }
-        if let Some(label) = &self.label {
-            build = build.label(Arc::clone(label));
+        if let Some(label) = label {
+            build = build.label(label);
         }
         let mut shared = None;
         // What comes in is bounded otherwise: requests by permits, the rest by the children.
         let address = build.system().mailbox(Mailbox::unbounded()).spawn(|ctx: Context<SupervisorMessage>| {
             let runtime = ctx.runtime();
-            let mut machine = Machine::new(self.flags, seed(&runtime));
-            let mut children: Vec<(Key, AnyChild)> = Vec::with_capacity(self.children.len());
-            for child in self.children.into_iter().flatten() {
-                if let Ok(key) = machine.add(Arc::clone(&child.settings), runtime.now()) {
-                    children.push((key, child));
-                }
-            }
+            machine.chance = Chance(seed(&runtime));
             let pid = ctx.pid();
             let board = Board::new(pid, runtime, machine);
             shared = Some(board.clone());
-            let ready = ready(&board)(pid);
-            run(ctx, board, children, ready)
+            run(ctx, board, children, ready(pid))
         })?;
         Ok((address, shared.expect("the body was made")))
     }
@@ -251,12 +255,13 @@ impl Drop for Undo {
 
 impl ChildSpec<SupervisorMessage> {
     /// A supervisor as a child: `make` says anew for each start what it is to be. Dynamically added children of it are not
-    /// there after its restart. It gets as long as it takes to stop, and each of its children the time of its own to start.
+    /// there after its restart. It has as long as it takes to start and to stop, since each of its children has bounds of its
+    /// own.
     pub fn supervisor(
         id: impl Into<Arc<str>>,
         make: impl FnMut() -> Supervisor + Send + 'static,
     ) -> ChildBuilder<SupervisorMessage> {
-        ChildBuilder::new(id.into(), Kind::Supervisor, Box::new(Nested(make)))
+        ChildBuilder::new(id.into(), ChildKind::Supervisor, Box::new(Nested(make)))
     }
 }
 
@@ -270,9 +275,9 @@ impl<F: FnMut() -> Supervisor + Send> Recipe<SupervisorMessage> for Nested<F> {
     ) -> Result<(Address<SupervisorMessage>, Option<Board>), SpawnError> {
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut self.0));
         let wrong = match made {
-            Ok(supervisor) => match supervisor.check() {
-                Ok(()) => {
-                    let (address, board) = supervisor.spawn(build, |_| |pid| Ready::new(above, pid))?;
+            Ok(supervisor) => match supervisor.prepare() {
+                Ok(prepared) => {
+                    let (address, board) = prepared.spawn(build, |pid| Ready::new(above, pid))?;
                     return Ok((address, Some(board)));
                 }
                 Err(error) => Ok(ExitReason::error(error)),

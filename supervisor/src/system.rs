@@ -1,5 +1,5 @@
 //! Driver: the loop of a generic server, and what the system can do with it (OTP's `sys`): stop, suspend, resume, trace.
-use crate::gen_server::{GenServer, Init, Next, Outcome};
+use crate::gen_server::{GenServer, Init, Next, ServerResult};
 use crate::ready::Ready;
 use crate::server_ref::{LastWord, Received, ServerContext, ServerMessage};
 use colloquium_runtime::{Context, Exit, ExitReason, Handle, Pid, Recipient, ReplyTo};
@@ -101,7 +101,7 @@ impl<S: GenServer> Serving<S> {
     }
 
     /// Waits for a message of the users', and handles it. What the system says does not prolong the time.
-    async fn wait(&mut self, time: Option<Duration>) -> Outcome<S::Message> {
+    async fn wait(&mut self, time: Option<Duration>) -> ServerResult<S::Message> {
         let until = time.map(|time| self.runtime.now().saturating_add(time));
         loop {
             let received = match until {

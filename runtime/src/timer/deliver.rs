@@ -117,7 +117,7 @@ impl fmt::Debug for TimerRef {
 }
 
 /// Starts a timer that belongs to `process`; `entry` makes what it does, given its slot.
-fn start(home: &Home, process: &AnyProcess, deadline: u64, entry: impl FnOnce(Slot) -> Entry) -> TimerRef {
+fn start(home: &Home, process: AnyProcess, deadline: u64, entry: impl FnOnce(Slot) -> Entry) -> TimerRef {
     let mut core = process.core();
     if core.fate.is_some() {
         drop(core);
@@ -131,7 +131,7 @@ fn start(home: &Home, process: &AnyProcess, deadline: u64, entry: impl FnOnce(Sl
     extra.timers.insert(Armed { id, serial: slot.serial });
     drop(core);
     home.announce_timer(deadline);
-    TimerRef(What::OfProcess { process: AnyProcess::clone(process), slot, deadline })
+    TimerRef(What::OfProcess { process, slot, deadline })
 }
 
 struct SendOnce<M> {
@@ -163,7 +163,7 @@ pub(crate) fn send_after<M: Send + 'static>(
     let deadline = home.shared.clock.deadline(after);
     let to = Arc::clone(control);
     let process: AnyProcess = control.clone();
-    start(home, &process, deadline, |slot| Entry::Deliver(Box::new(SendOnce { control: to, slot, message })))
+    start(home, process, deadline, |slot| Entry::Deliver(Box::new(SendOnce { control: to, slot, message })))
 }
 
 struct SendAgain<M, F> {
@@ -215,7 +215,7 @@ pub(crate) fn send_interval<M: Send + 'static>(
     let due = home.shared.clock.deadline(period);
     let (to, period) = (Arc::clone(control), nanos(period).max(1));
     let process: AnyProcess = control.clone();
-    start(home, &process, due, |slot| Entry::Deliver(Box::new(SendAgain { control: to, slot, period, due, make })))
+    start(home, process, due, |slot| Entry::Deliver(Box::new(SendAgain { control: to, slot, period, due, make })))
 }
 
 struct ExitOnce {
@@ -243,7 +243,9 @@ pub(crate) fn exit_after(
 ) -> TimerRef {
     let deadline = home.shared.clock.deadline(after);
     let told = AnyProcess::clone(process);
-    start(home, process, deadline, |slot| Entry::Deliver(Box::new(ExitOnce { process: told, slot, from, reason })))
+    start(home, AnyProcess::clone(process), deadline, |slot| {
+        Entry::Deliver(Box::new(ExitOnce { process: told, slot, from, reason }))
+    })
 }
 
 struct SendNamed<M> {

@@ -290,6 +290,15 @@ fn while_a_supervisor_ends_what_an_initialising_child_does_hurries_nothing() {
 }
 
 #[test]
+fn a_supervisor_has_as_long_as_it_takes_to_start() {
+    let mut world = World::begun(Flags::default(), &[("s", Settings { init: Some(Duration::MAX), ..settings("s") })]);
+    assert_eq!((world.picture().as_str(), world.machine.deadline()), ("ss", None));
+    world.pass(1_000_000 * SECOND);
+    world.said("s", Word::Ready);
+    assert_eq!(world.picture(), "s+");
+}
+
+#[test]
 fn a_child_says_what_came_of_its_initialisation() {
     let init = Settings { init: Some(10 * SECOND), ..settings("x") };
     let failed = |failure| Some(Answer::Refused(Refusal::Failed(failure)));

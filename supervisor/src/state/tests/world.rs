@@ -1,7 +1,7 @@
 //! Pure: a world for one machine: start functions, processes and a mailbox that do as they are told, and a log.
 use crate::children::{Key, Standing, Turn};
 use crate::event::{Action, Answer, Event, Place, Report, Request, StartFailure, Ticket, Who, Word};
-use crate::spec::{Flags, Kind, Settings};
+use crate::spec::{ChildKind, Flags, Settings};
 use crate::state::Machine;
 use colloquium_runtime::{ExitReason, SpawnError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,7 +46,7 @@ pub(super) struct World {
 }
 
 pub(super) fn settings(id: &str) -> Settings {
-    Settings::new(id.into(), Kind::Worker)
+    Settings::new(id.into(), ChildKind::Worker)
 }
 
 pub(super) fn bad() -> ExitReason {
@@ -71,7 +71,7 @@ impl World {
 
     pub(super) fn unborn(flags: Flags, children: &[(&'static str, Settings)]) -> Self {
         let mut world = Self {
-            machine: Machine::new(flags, 7),
+            machine: Machine::new(flags),
             now: 1000 * SECOND,
             log: Vec::new(),
             answers: BTreeMap::new(),
