@@ -5,7 +5,7 @@ use colloquium::{Address, Context, ExitReason, RegisterError, SpawnError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use workers::{Msg, Probe, RACES, Seen, arrival, corpse, mortal, on_each_size, until, watcher};
+use workers::{Msg, Probe, Seen, arrival, corpse, mortal, on_each_size, races, until, watcher};
 
 async fn wait_for_ever(mut ctx: Context<()>) {
     ctx.recv().await;
@@ -20,7 +20,7 @@ fn is_panic(reason: &ExitReason, message: &str) -> bool {
 fn a_child_that_ends_at_once_gives_its_own_reason() {
     on_each_size(async |runtime| {
         let parent = Probe::trapping(&runtime);
-        for round in 0..RACES {
+        for round in 0..races() {
             let child = parent.ask(move |ctx| {
                 let body = async move |_: Context<()>| ExitReason::error(round.to_string());
                 if round % 2 == 0 {
@@ -126,7 +126,7 @@ fn a_parent_that_dies_while_it_spawns_takes_the_linked_child_with_it() {
 #[test]
 fn no_linked_child_outlives_a_parent_killed_at_any_moment() {
     on_each_size(async |runtime| {
-        for round in 0..RACES {
+        for round in 0..races() {
             let (at_work, works) = channel();
             let body = async move |mut ctx: Context<()>| {
                 at_work.send(()).expect("the test waits");

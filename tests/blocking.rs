@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use workers::{Dice, LONG, OnDrop, RACES, arrival, on_each_size};
+use workers::{Dice, LONG, OnDrop, arrival, on_threads, races};
 
 /// A deadline that what does not stop is to run into.
 const SHORT: Duration = Duration::from_millis(200);
@@ -52,7 +52,7 @@ impl Gate {
 
 #[test]
 fn the_result_comes_from_a_thread_that_is_no_workers() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         as_process(&runtime, async |ctx: Context<()>| {
             let worker = thread_name();
             let pool = ctx.run_blocking(|_| thread_name()).await.expect("it returns");
@@ -67,7 +67,7 @@ fn the_result_comes_from_a_thread_that_is_no_workers() {
 /// The process that waits holds nobody up, and is itself what others see of it.
 #[test]
 fn others_run_while_a_process_waits_and_it_can_be_seen_what_for() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (mut gate, job) = gated(5);
         let (show, mut shown) = channel();
         let process = runtime.spawn(async move |mut ctx: Context<()>| {
@@ -91,7 +91,7 @@ fn others_run_while_a_process_waits_and_it_can_be_seen_what_for() {
 
 #[test]
 fn a_killed_process_ends_at_once_and_its_job_finds_the_flag_set() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (drops, mut dropped) = channel();
         let (mut gate, job) = gated(OnDrop(move || drops.send(thread_name()).expect("the test looks")));
         let process = runtime.spawn(async move |ctx: Context<()>| drop(ctx.run_blocking(job).await));
@@ -109,7 +109,7 @@ fn a_killed_process_ends_at_once_and_its_job_finds_the_flag_set() {
 
 #[test]
 fn the_flag_stays_down_while_somebody_waits() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let cancel = within(runtime.run_blocking(|cancel| cancel)).await.expect("it returns");
         assert!(!cancel.is_cancelled());
         let mut job = runtime.run_blocking(|cancel| cancel);
@@ -121,7 +121,7 @@ fn the_flag_stays_down_while_somebody_waits() {
 
 #[test]
 fn a_dropped_job_that_has_not_begun_never_does_and_gives_its_place_back() {
-    on_each_size(async |model| {
+    on_threads(async |model| {
         let runtime = runtime(model.runtime_info().workers.len(), 1, 1);
         let (mut gate, first) = gated(());
         let mut first = pin!(runtime.run_blocking(first));
@@ -150,7 +150,7 @@ fn a_dropped_job_that_has_not_begun_never_does_and_gives_its_place_back() {
 
 #[test]
 fn what_has_no_room_comes_back_and_can_be_run_later() {
-    on_each_size(async |model| {
+    on_threads(async |model| {
         let runtime = runtime(model.runtime_info().workers.len(), 2, 3);
         let (mut gates, jobs): (Vec<Gate>, Vec<_>) = (0..5).map(gated).unzip();
         let mut jobs: Vec<_> = jobs.into_iter().map(|job| runtime.run_blocking(job)).collect();
@@ -176,7 +176,7 @@ fn what_has_no_room_comes_back_and_can_be_run_later() {
 #[test]
 fn never_more_run_at_a_time_than_there_may_be_threads_and_each_runs_once() {
     const JOBS: usize = 300;
-    on_each_size(async |model| {
+    on_threads(async |model| {
         let runtime = runtime(model.runtime_info().workers.len(), 3, JOBS);
         let counts = Arc::new([const { AtomicUsize::new(0) }; 3]);
         let processes: Vec<Address<()>> = (0..JOBS)
@@ -206,7 +206,7 @@ fn never_more_run_at_a_time_than_there_may_be_threads_and_each_runs_once() {
 
 #[test]
 fn a_panic_is_an_error_with_its_message_and_ends_nobody() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         as_process(&runtime, async |ctx: Context<()>| {
             for round in 0..3 {
                 let error =
@@ -230,7 +230,7 @@ fn results_and_payloads_whose_destructors_panic_harm_no_thread() {
     fn spoilt() -> OnDrop<impl FnMut() + Send> {
         OnDrop(|| panic!("a destructor"))
     }
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         for _ in 0..3 {
             let (mut gate, job) = gated(spoilt());
             let mut job = runtime.run_blocking(job);
@@ -248,7 +248,7 @@ fn results_and_payloads_whose_destructors_panic_harm_no_thread() {
 
 #[test]
 fn idle_threads_leave_and_come_again() {
-    on_each_size(async |model| {
+    on_threads(async |model| {
         let workers = model.runtime_info().workers.len();
         let runtime = Runtime::builder().workers(workers).blocking_idle(Duration::from_millis(1)).build();
         let runtime = runtime.expect("a runtime");
@@ -273,14 +273,14 @@ fn idle_threads_leave_and_come_again() {
 /// Threads whose time is over just when the next job comes.
 #[test]
 fn no_job_is_lost_between_a_thread_that_leaves_and_the_next() {
-    on_each_size(async |model| {
+    on_threads(async |model| {
         let workers = model.runtime_info().workers.len();
         let builder = Runtime::builder().workers(workers).blocking_threads(2);
         let runtime = builder.blocking_idle(Duration::from_micros(20)).build().expect("a runtime");
         let processes = [0, 1, 2].map(|seed| {
             let body = async move |mut ctx: Context<()>| {
                 let mut dice = Dice::new(seed);
-                for round in 0..RACES {
+                for round in 0..races() {
                     assert_eq!(ctx.run_blocking(move |_| round).await.expect("room"), round);
                     for _ in 0..dice.below(20) {
                         ctx.yield_now().await;
@@ -298,11 +298,11 @@ fn no_job_is_lost_between_a_thread_that_leaves_and_the_next() {
 /// Dropped before, while or after it runs: a job runs at most once, and what it holds is dropped once.
 #[test]
 fn a_job_dropped_at_any_moment_runs_at_most_once_and_leaves_nothing() {
-    on_each_size(async |model| {
+    on_threads(async |model| {
         let runtime = runtime(model.runtime_info().workers.len(), 2, 4);
         let mut dice = Dice::new(3);
         let counts = Arc::new([const { AtomicUsize::new(0) }; 3]);
-        for round in 0..4 * RACES {
+        for round in 0..4 * races() {
             let (inner, dropped) = (Arc::clone(&counts), Arc::clone(&counts));
             let held = OnDrop(move || _ = dropped[1].fetch_add(1, Ordering::SeqCst));
             let mut job = runtime.run_blocking(move |_| {
@@ -326,7 +326,7 @@ fn a_job_dropped_at_any_moment_runs_at_most_once_and_leaves_nothing() {
 
 #[test]
 fn a_shutdown_tells_what_runs_to_stop_and_waits_for_it() {
-    on_each_size(async |model| {
+    on_threads(async |model| {
         let runtime = runtime(model.runtime_info().workers.len(), 2, 2);
         let (begin, mut began) = channel();
         let mut job = runtime.run_blocking(move |cancel| {
@@ -347,7 +347,7 @@ fn a_shutdown_tells_what_runs_to_stop_and_waits_for_it() {
 
 #[test]
 fn a_shutdown_reports_what_does_not_stop_and_goes_on_without_it() {
-    on_each_size(async |model| {
+    on_threads(async |model| {
         let runtime = runtime(model.runtime_info().workers.len(), 2, 2);
         let ((mut of_process, job), (mut of_thread, outside)) = (gated(()), gated(()));
         let process = runtime.spawn(async move |ctx: Context<()>| drop(ctx.run_blocking(job).await));
@@ -379,7 +379,7 @@ fn a_shutdown_reports_what_does_not_stop_and_goes_on_without_it() {
 
 #[test]
 fn a_runtime_that_never_had_a_job_refuses_one_after_its_end() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         runtime.shutdown(LONG).await;
         let error = within(runtime.run_blocking(|_| 1)).await.expect_err("all is over");
         assert_eq!(*error.kind(), BlockingErrorKind::ShuttingDown);
@@ -390,7 +390,7 @@ fn a_runtime_that_never_had_a_job_refuses_one_after_its_end() {
 /// Who traps exits may finish what he does, and that may be blocking work.
 #[test]
 fn a_process_that_finishes_its_work_may_do_so_by_blocking() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (tell, mut told) = channel();
         let process = runtime.spawn(async move |mut ctx: Context<Exit>| {
             ctx.trap_exits(|exit| exit);
@@ -407,7 +407,7 @@ fn a_process_that_finishes_its_work_may_do_so_by_blocking() {
 
 #[test]
 fn the_context_of_a_dead_process_gives_its_job_back() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (give, mut given) = channel();
         let process = runtime.spawn(move |ctx: Context<()>| {
             give.send(ctx).expect("the test waits");
@@ -424,7 +424,7 @@ fn the_context_of_a_dead_process_gives_its_job_back() {
 /// The future is the caller's to poll or not, anywhere.
 #[test]
 fn a_job_may_be_awaited_beside_others_and_elsewhere() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let ((give, mut given), (gate, job)) = (channel(), gated(3));
         as_process(&runtime, async move |ctx: Context<()>| {
             let (mut one, mut two) = (ctx.run_blocking(|_| 1), ctx.run_blocking(|_| 2));
@@ -447,7 +447,7 @@ fn a_job_may_be_awaited_beside_others_and_elsewhere() {
 /// Blocking is what the threads are for: there a runtime may be waited for.
 #[test]
 fn a_job_may_wait_for_processes() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let handle: Handle = runtime.handle();
         let job = move |_: CancelFlag| {
             let process = handle.spawn(async |mut ctx: Context<ExitReason>| ctx.recv().await).expect("room");

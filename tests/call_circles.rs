@@ -7,7 +7,7 @@ use bounded::{as_process, next, poll_once, race, until, within};
 use colloquium::{Activity, Address, CallErrorKind, Context, Handle, Pid, ReplyTo, Runtime};
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, channel};
-use workers::on_each_size;
+use workers::{on_each_size, on_threads, some_of};
 
 type Outcome = Result<u32, CallErrorKind>;
 
@@ -53,7 +53,7 @@ fn pids(processes: &[&Address<Relay>]) -> Vec<Pid> {
 fn a_circle_of_two_names_both_beginning_with_who_closed_it() {
     on_each_size(async |runtime| {
         let [a, b] = relays(&runtime);
-        for _ in 0..50 {
+        for _ in 0..some_of(50) {
             assert_eq!(along(&[&a, &b, &a]).await, Err(CallErrorKind::Cycle(pids(&[&b, &a]))));
             assert_eq!(along(&[&b, &a, &b]).await, Err(CallErrorKind::Cycle(pids(&[&a, &b]))));
             assert_eq!(along(&[&a, &b]).await, Ok(1), "as before");
@@ -65,7 +65,7 @@ fn a_circle_of_two_names_both_beginning_with_who_closed_it() {
 fn a_circle_of_three_names_all() {
     on_each_size(async |runtime| {
         let [a, b, c] = relays(&runtime);
-        for _ in 0..50 {
+        for _ in 0..some_of(50) {
             assert_eq!(along(&[&a, &b, &c, &a]).await, Err(CallErrorKind::Cycle(pids(&[&c, &a, &b]))));
             // One that does not lead back to its beginning.
             assert_eq!(along(&[&a, &b, &c, &b]).await, Err(CallErrorKind::Cycle(pids(&[&c, &b]))));
@@ -89,7 +89,7 @@ fn a_chain_of_calls_to_one_who_calls_nobody_is_no_circle() {
             .map(|start| (start.clone(), middle.clone(), end.clone()))
             .map(|(start, middle, end)| {
                 runtime.spawn(async move |_: Context<()>| {
-                    for _ in 0..50 {
+                    for _ in 0..some_of(50) {
                         assert_eq!(along(&[&start, &middle, &end]).await, Ok(2));
                     }
                 })
@@ -110,7 +110,7 @@ fn a_callee_that_has_answered_may_call_its_caller() {
     }
     on_each_size(async |runtime| {
         let callee = runtime.spawn(async |mut ctx: Context<Msg>| {
-            for _ in 0..200 {
+            for _ in 0..some_of(200) {
                 let Msg::Ask(caller, reply_to) = ctx.recv().await else { panic!("not asked for") };
                 reply_to.send(()).expect("it waits");
                 let back = within(ctx.call(&caller, Msg::Back).no_timeout()).await;
@@ -121,7 +121,7 @@ fn a_callee_that_has_answered_may_call_its_caller() {
         let asked = callee.clone();
         as_process(&runtime, async move |mut ctx: Context<Msg>| {
             let own = ctx.address();
-            for _ in 0..200 {
+            for _ in 0..some_of(200) {
                 let me = own.clone();
                 within(ctx.call(&asked, |reply_to| Msg::Ask(me, reply_to)).no_timeout()).await.expect("an answer");
                 match within(race(ctx.recv(), asked.ended())).await {
@@ -165,7 +165,7 @@ fn of_two_that_call_each_other_at_once_nobody_waits_in_vain() {
         Ask(ReplyTo<u32>),
     }
     on_each_size(async |runtime| {
-        for _ in 0..100 {
+        for _ in 0..some_of(100) {
             let [a, b] = [(); 2].map(|()| runtime.spawn(peer).expect("a process"));
             let (tell, mut told) = channel();
             a.send(Hello::Peer(b.clone(), tell.clone())).expect("room");
@@ -204,7 +204,7 @@ fn a_call_beside_a_receive_is_no_circle() {
         let callee = callee.expect("a process");
         as_process(&runtime, async move |mut ctx: Context<Msg>| {
             let own = ctx.address();
-            for _ in 0..100 {
+            for _ in 0..some_of(100) {
                 let me = own.clone();
                 let mut call = callee.call(|reply_to| Msg::Ask(me, reply_to)).no_timeout();
                 let answer = loop {
@@ -231,7 +231,7 @@ async fn hold(mut ctx: Context<Relay>, mut may: Receiver<()>) {
 /// While `b` of another runtime calls one whose pid looks, but for its runtime, like that of `a`, `a` calls `b`.
 #[test]
 fn a_stranger_in_the_same_place_of_another_runtime_closes_no_circle() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         // With as many workers, so that both tables begin with the same places.
         let workers = runtime.runtime_info().workers.len();
         let other = Runtime::builder().workers(workers).build().expect("a runtime");
@@ -261,7 +261,7 @@ fn a_stranger_in_the_same_place_of_another_runtime_closes_no_circle() {
 
 #[test]
 fn info_shows_whom_a_process_calls_in_another_runtime_too() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = Runtime::builder().workers(1).build().expect("a runtime");
         for of in [runtime.handle(), other.handle()] {
             let callee = of.spawn(async |mut ctx: Context<ReplyTo<()>>| {

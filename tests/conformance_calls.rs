@@ -6,19 +6,14 @@
 mod bounded;
 mod workers;
 
-use bounded::{PATIENCE, as_process, next, poll_once, until, within};
+use bounded::{PATIENCE, as_process, next, now, poll_once, until, within};
 use colloquium::{Activity, Address, CallError, CallErrorKind, Context, ExitReason, Handle, Mailbox, ReplyTo};
 use std::sync::mpsc::channel;
 use std::task::Poll;
-use std::time::{Duration, Instant};
-use workers::on_each_size;
+use std::time::Duration;
+use workers::{on_each_size, on_each_size_whole, on_threads};
 
 const LONG: Duration = Duration::from_secs(1000);
-
-#[expect(clippy::disallowed_methods, reason = "never early is told by a clock that is not the runtime's")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 enum Request {
     Double(u32, ReplyTo<u32>),
@@ -100,7 +95,7 @@ struct Kept(ReplyTo<u32>);
 
 #[test]
 fn a_call_is_answered_in_a_process_and_on_a_thread() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let server = server(&runtime);
         assert_eq!(within(server.call(double(4))).await.expect("an answer"), 8);
         let threads: Vec<_> = (0..4)
@@ -129,7 +124,7 @@ fn a_call_is_answered_in_a_process_and_on_a_thread() {
 
 #[test]
 fn a_call_stands_in_line_with_messages() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let server = server(&runtime);
         as_process(&runtime, async move |mut ctx: Context<()>| {
             for note in 0..100 {
@@ -220,7 +215,7 @@ fn s_102_a_callee_that_ends_gives_its_reason() {
 
 #[test]
 fn s_102_a_request_that_a_dying_callee_never_got_to_fails_with_its_reason() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         for _ in 0..100 {
             let deaf = runtime.spawn(async |ctx: Context<Request>| ctx.sleep(Duration::MAX).await).expect("a process");
             let mut calls: Vec<_> = (0..4).map(|n| deaf.call(double(n)).no_timeout()).collect();
@@ -254,7 +249,7 @@ fn s_102_who_hears_of_the_callees_end_finds_its_name_free() {
 
 #[test]
 fn s_105_a_third_process_answers_and_so_does_a_thread() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let server = server(&runtime);
         let third = runtime.spawn(async |mut ctx: Context<Kept>| {
             loop {
@@ -375,7 +370,7 @@ fn an_answer_at_the_time_out_is_either_taken_or_given_back() {
         let racer = racer.expect("a process");
         as_process(&runtime, async move |mut ctx: Context<()>| {
             let mut dice = workers::Dice::new(5);
-            for _ in 0..workers::RACES {
+            for _ in 0..workers::races() {
                 let [after, timeout] = [(); 2].map(|()| Duration::from_micros(dice.below(300)));
                 let call = ctx.call(&racer, |reply_to| (after, reply_to)).timeout(timeout);
                 match call.await {
@@ -476,7 +471,7 @@ fn double_five(reply_to: ReplyTo<u32>) -> Request {
 
 #[test]
 fn a_kept_right_to_answer_outlives_nothing() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let server = server(&runtime);
         let mut call = server.call(Request::Keep).no_timeout();
         assert!(poll_once(&mut call).await.is_pending());

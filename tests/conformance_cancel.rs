@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as Polling, Poll, Waker};
 use std::time::Duration;
-use workers::on_each_size;
+use workers::{on_each_size, on_each_size_whole};
 
 const LONG: Duration = Duration::from_secs(1000);
 
@@ -32,7 +32,7 @@ async fn receive(ctx: &mut Context<u32>, how: usize) -> u32 {
 
 #[test]
 fn a_dropped_receive_loses_no_message_at_any_moment() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             let own = ctx.address();
             for how in 0..4 {
@@ -63,7 +63,7 @@ fn a_dropped_receive_loses_no_message_at_any_moment() {
 
 #[test]
 fn a_dropped_choice_leaves_all_in_order() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             let own = ctx.address();
             let mut expected = Vec::new();
@@ -88,7 +88,7 @@ fn a_dropped_choice_leaves_all_in_order() {
 
 #[test]
 fn a_receive_wakes_whoever_polled_it_last() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             let own = ctx.address();
             for how in 0..4 {
@@ -115,7 +115,7 @@ fn a_receive_wakes_whoever_polled_it_last() {
 /// Own waker, a part's, and own again, with nothing received in between: the process is woken.
 #[test]
 fn a_process_is_woken_after_a_part_of_it_has_given_up() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             for (how, before) in (0..4).flat_map(|how| (0..4).map(move |before| (how, before))) {
                 let (_, part) = Wakes::new();
@@ -155,7 +155,7 @@ async fn send_numbers(ctx: Context<()>, to: Address<u32>, sender: u32, count: u3
 fn giving_up_receives_among_senders_keeps_each_senders_order() {
     const SENDERS: u32 = 4;
     const EACH: u32 = 500;
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let receiver = runtime.build().mailbox(Mailbox::bounded(3)).spawn(async |mut ctx: Context<u32>| {
             let mut next = [0; SENDERS as usize];
             let mut how = 0;
@@ -192,7 +192,7 @@ fn giving_up_receives_among_senders_keeps_each_senders_order() {
 
 #[test]
 fn a_dropped_send_wait_has_delivered_or_withdrawn_its_message() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let body = async |mut ctx: Context<u32>| {
             let own = ctx.address();
             drop(own.send_wait(9));
@@ -240,7 +240,7 @@ fn a_call_that_is_dropped_unpolled_asks_nothing() {
 
 #[test]
 fn a_call_that_is_dropped_while_it_waits_sends_the_answer_back() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let (hand, mut handed) = std::sync::mpsc::channel();
         let callee = runtime.spawn(async move |mut ctx: Context<ReplyTo<u32>>| {
             loop {
@@ -273,7 +273,7 @@ fn a_call_that_is_dropped_while_it_waits_sends_the_answer_back() {
 
 #[test]
 fn a_dropped_multi_call_sends_the_answers_back() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let (hand, mut handed) = std::sync::mpsc::channel();
         let keeper = || {
             let hand = hand.clone();
@@ -300,7 +300,7 @@ fn a_dropped_multi_call_sends_the_answers_back() {
 
 #[test]
 fn an_answer_wakes_whoever_polled_the_call_last() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let (hand, mut handed) = std::sync::mpsc::channel();
         let callee = runtime.spawn(async move |mut ctx: Context<ReplyTo<u32>>| {
             hand.send(ctx.recv().await).expect("the test waits");
@@ -320,7 +320,7 @@ fn an_answer_wakes_whoever_polled_the_call_last() {
 
 #[test]
 fn the_wait_for_an_end_may_be_dropped_and_begun_anew() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let process = runtime.spawn(async |mut ctx: Context<()>| ctx.recv().await).expect("a process");
         let ((_, dropped_waker), (kept, kept_waker)) = (Wakes::new(), Wakes::new());
         for _ in 0..100 {
@@ -339,7 +339,7 @@ fn the_wait_for_an_end_may_be_dropped_and_begun_anew() {
 
 #[test]
 fn a_dropped_wait_for_a_name_takes_nobody_elses_place() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let ((dropped, dropped_waker), (kept, kept_waker)) = (Wakes::new(), Wakes::new());
         let mut kept_wait = pin!(runtime.whereis_or_wait::<()>("late", LONG));
         assert!(poll_with(&mut kept_wait, &kept_waker).is_pending());
@@ -359,7 +359,7 @@ fn a_dropped_wait_for_a_name_takes_nobody_elses_place() {
 
 #[test]
 fn a_dropped_sleep_takes_its_timer_with_it() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let (wakes, waker) = Wakes::new();
         drop(runtime.sleep(LONG));
         let mut sleeps: Vec<_> = (0..100).map(|_| runtime.sleep(LONG)).collect();
@@ -388,7 +388,7 @@ impl Drop for Counted {
 /// Dropped by itself, withdrawn, returned, set aside, left over: each message is dropped once.
 #[test]
 fn every_message_is_dropped_once_wherever_it_ends() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let drops = Arc::new(AtomicUsize::new(0));
         let message = || Counted(Arc::clone(&drops));
         let process = runtime.build().mailbox(Mailbox::bounded(4)).spawn(async |mut ctx: Context<Counted>| {
@@ -418,7 +418,7 @@ fn every_message_is_dropped_once_wherever_it_ends() {
 
 #[test]
 fn after_a_dropped_call_the_next_one_is_as_any_other() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let callee = runtime.spawn(async |mut ctx: Context<ReplyTo<u32>>| {
             loop {
                 let _ = ctx.recv().await.send(7);

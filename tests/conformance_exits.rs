@@ -9,7 +9,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use workers::{Msg, OnDrop, Probe, RACES, Seen, arrival, corpse, mortal, on_each_size, until, watcher};
+use workers::{
+    Msg, OnDrop, Probe, Seen, arrival, corpse, mortal, on_each_size, on_each_size_whole, on_threads, races, until,
+    watcher,
+};
 
 /// How an exit signal comes to its receiver.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,7 +129,7 @@ fn s_040_normal_from_another_does_nothing() {
 
 #[test]
 fn s_041_normal_to_oneself_ends_normally_or_is_trapped() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let p = Probe::new(&runtime);
         p.tell(|ctx| ctx.address().exit(ExitReason::Normal));
         assert_eq!(p.ended().await, ExitReason::Normal);
@@ -230,7 +233,7 @@ fn s_045_kill_along_a_link_is_trapped_as_kill() {
 #[test]
 fn s_046_of_two_exits_the_first_counts() {
     on_each_size(async |runtime| {
-        for _ in 0..RACES {
+        for _ in 0..races() {
             let p = Probe::new(&runtime);
             let watcher = watcher(&runtime, p.clone());
             p.exit(ExitReason::error("first"));
@@ -253,7 +256,7 @@ fn s_046_of_two_exits_the_first_counts() {
 
 #[test]
 fn s_050_exits_that_are_queued_when_trapping_ends_stay_readable() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (show, shown) = channel();
         let body = async move |mut ctx: Context<u64>| {
             ctx.trap_exits(|_| 7);
@@ -294,7 +297,7 @@ fn trapping_that_begins_after_the_signal_does_not_rescue() {
                 // The peer's end needs a worker beside the one that is held up.
                 continue;
             }
-            for _ in 0..RACES / 10 {
+            for _ in 0..races() / 10 {
                 let (peer, (at_work, works)) = (mortal(&runtime), channel());
                 let to_link = peer.clone();
                 let process = runtime.spawn(move |ctx| trap_too_late(ctx, to_link, at_work)).expect("room");
@@ -342,7 +345,7 @@ fn s_051_a_panic_reaches_links_and_monitors_and_nobody_else() {
 #[test]
 fn s_052_after_an_exit_was_sent_the_process_counts_as_dead() {
     on_each_size(async |runtime| {
-        for round in 0..RACES {
+        for round in 0..races() {
             let body = async |mut ctx: Context<()>| {
                 loop {
                     ctx.yield_now().await;

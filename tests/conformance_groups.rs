@@ -121,7 +121,7 @@ fn s_087_a_doomed_process_joins_no_group() {
             tell.send(ctx.join("group")).expect("the test waits");
         });
         within(process.expect("a process").ended()).await;
-        assert_eq!(told.recv_timeout(bounded::PATIENCE), Ok(Err(ProcessEnded)));
+        assert_eq!(bounded::came(&told), Err(ProcessEnded));
         assert!(runtime.groups().is_empty());
     });
 }
@@ -186,7 +186,7 @@ async fn subscriber(mut ctx: Context<Told>, show: std::sync::mpsc::Sender<BTreeM
 fn s_089_the_snapshot_and_the_events_after_it_make_the_group_as_it_is() {
     const SUBSCRIBERS: usize = 6;
     on_each_size(async |runtime| {
-        for round in 0..10 {
+        for round in 0..workers::some_of(10) as u64 {
             let (show, shown) = channel();
             let restless: Vec<_> = (0..8)
                 .map(|which| workers::Dice::new(round * 100 + which + 1))
@@ -212,7 +212,7 @@ fn s_089_the_snapshot_and_the_events_after_it_make_the_group_as_it_is() {
             subscribers.iter().for_each(|to| to.send(Told::Stop).expect("it lives"));
             for process in subscribers {
                 assert_eq!(within(process.ended()).await, ExitReason::Normal);
-                assert_eq!(shown.recv_timeout(bounded::PATIENCE), Ok(expected.clone()));
+                assert_eq!(bounded::came(&shown), expected);
             }
             restless.iter().for_each(Address::kill);
             until(|| runtime.processes().is_empty() && runtime.groups().is_empty()).await;

@@ -3,7 +3,7 @@ mod workers;
 
 use colloquium::{Address, Context, ExitReason, Handle, Pid, ReplyTo, Runtime};
 use std::time::Duration;
-use workers::{Dice, Msg, Probe, RACES, Seen, corpse, mortal, on_each_size, watcher};
+use workers::{Dice, Msg, Probe, Seen, corpse, mortal, on_each_size, races, some_of, watcher};
 
 const BIG: usize = 128 * 1024;
 
@@ -124,7 +124,7 @@ fn race_the_dying(
 
 fn no_exit_after_unlink(runtime: &Runtime, by_pid: bool) {
     let probes = (Probe::trapping(runtime), Probe::new(runtime));
-    for _ in 0..RACES {
+    for _ in 0..races() {
         let unlink = move |ctx: &mut Context<Msg>, peer: Address<ExitReason>| {
             if by_pid { ctx.unlink(peer.pid()) } else { ctx.unlink(peer) }
         };
@@ -149,7 +149,7 @@ fn s_006_no_exit_comes_after_unlink_by_pid_and_drain() {
 fn s_006_a_link_made_anew_to_the_dying_gives_noproc_once() {
     on_each_size(async |runtime| {
         let probes = (Probe::trapping(&runtime), Probe::new(&runtime));
-        for round in 0..RACES {
+        for round in 0..races() {
             let relink = move |ctx: &mut Context<Msg>, peer: Address<ExitReason>| {
                 ctx.unlink(peer.clone());
                 let old = std::iter::from_fn(|| ctx.try_recv()).count();
@@ -201,7 +201,7 @@ fn s_008_random_links_and_unlinks_from_both_sides_agree_in_the_end() {
     on_each_size(async |runtime| {
         for round in 0..5_u64 {
             let player = || runtime.spawn(link_at_random).expect("room");
-            let pairs: Vec<_> = (0..100).map(|_| (player(), player())).collect();
+            let pairs: Vec<_> = (0..some_of(100)).map(|_| (player(), player())).collect();
             for (i, (a, b)) in (0_u64..).zip(&pairs) {
                 a.send(Pairing::Play(b.clone(), 1000 * round + i)).expect("it lives");
                 b.send(Pairing::Play(a.clone(), 7777 * round + 31 * i + 5)).expect("it lives");
@@ -234,7 +234,7 @@ fn s_008_random_links_and_unlinks_from_both_sides_agree_in_the_end() {
 #[test]
 fn link_and_unlink_at_the_same_moment_settle_to_one_view() {
     on_each_size(async |runtime| {
-        for round in 0..RACES {
+        for round in 0..races() {
             let (a, b) = (Probe::trapping(&runtime), Probe::trapping(&runtime));
             if round % 3 == 0 {
                 a.link(b.clone());

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::task::{Context as Polling, Poll};
 use std::time::Duration;
-use workers::on_each_size;
+use workers::{on_each_size, on_each_size_whole, on_threads};
 
 /// Runs a body as a process with this mailbox, to its normal end.
 async fn with_mailbox<M, Fut>(runtime: &Handle, mailbox: Mailbox, body: impl FnOnce(Context<M>) -> Fut)
@@ -78,7 +78,7 @@ fn a_full_mailbox_gives_the_message_back_and_takes_one_for_each_received() {
 
 #[test]
 fn a_mailbox_holds_65536_messages_unless_told_otherwise() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u8>| {
             let own = ctx.address();
             assert_eq!((own.mailbox(), own.mailbox()), (Mailbox::default(), Mailbox::bounded(65_536)));
@@ -172,7 +172,7 @@ fn drop_oldest_in_the_middle_of_receiving() {
 
 #[test]
 fn a_choice_in_a_mailbox_that_drops_its_oldest_sees_every_new_message() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         with_mailbox(&runtime, Mailbox::bounded(2).drop_oldest(), async |mut ctx: Context<u32>| {
             let own = ctx.address();
             let mut choice = ctx.recv_matching(|m| *m >= 10);
@@ -233,7 +233,7 @@ fn drop_oldest_leaves_signals_in_their_place() {
 
 #[test]
 fn a_call_whose_request_is_dropped_by_the_policy_fails_at_once() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let deaf = async |ctx: Context<Option<ReplyTo<()>>>| ctx.sleep(Duration::MAX).await;
         let newest = runtime.build().mailbox(Mailbox::bounded(1).drop_newest()).spawn(deaf).expect("a process");
         newest.send(None).expect("room");

@@ -8,7 +8,7 @@ use colloquium::{Context, Down, ExitReason, LookupError, Runtime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use workers::{Msg, OnDrop, Probe, RACES, Seen, arrival, corpse, mortal, on_each_size, on_sizes, until, watcher};
+use workers::{Msg, OnDrop, Probe, Seen, arrival, corpse, mortal, on_each_size, on_sizes, races, until, watcher};
 
 #[test]
 fn s_020_a_down_has_the_reason() {
@@ -115,7 +115,7 @@ fn s_026_a_monitor_of_oneself_never_fires() {
 #[test]
 fn s_027_a_monitor_by_name_stays_with_its_process_whose_name_is_free_at_the_down() {
     on_each_size(async |runtime| {
-        for _ in 0..RACES / 3 {
+        for _ in 0..races() / 3 {
             let (process, watcher) = (Probe::named(&runtime, "name"), Probe::new(&runtime));
             let handle = runtime.clone();
             watcher.ask(move |ctx| {
@@ -150,7 +150,7 @@ fn s_028_a_dead_watcher_is_forgotten_by_the_watched() {
     on_each_size(async |runtime| {
         let process = mortal(&runtime);
         let info = || runtime.info(process.pid()).expect("it lives");
-        for _ in 0..RACES {
+        for _ in 0..races() {
             let watcher = Probe::new(&runtime);
             watcher.monitor(process.clone());
             watcher.monitor(process.clone());
@@ -184,7 +184,7 @@ impl Drop for Counted {
 fn s_030_two_that_monitor_each_other_die_and_are_freed() {
     on_each_size(async |runtime| {
         let freed = Arc::new(AtomicUsize::new(0));
-        for round in 0..RACES {
+        for round in 0..races() {
             let (a, b) = (Probe::new(&runtime), Probe::new(&runtime));
             a.monitor(b.clone());
             b.monitor(a.clone());
@@ -197,7 +197,7 @@ fn s_030_two_that_monitor_each_other_die_and_are_freed() {
             a.ended().await;
             b.ended().await;
         }
-        until(&runtime, || freed.load(Ordering::SeqCst) == 2 * RACES).await;
+        until(&runtime, || freed.load(Ordering::SeqCst) == 2 * races()).await;
         assert_eq!(runtime.runtime_info().processes, 0);
     });
 }
@@ -315,7 +315,7 @@ fn demonitor_leaves_a_queued_down_and_flush_takes_it() {
 fn after_a_flush_that_races_the_end_no_down_comes() {
     on_each_size(async |runtime| {
         let (watcher, fence) = (Probe::new(&runtime), Probe::new(&runtime));
-        for _ in 0..RACES {
+        for _ in 0..races() {
             let process = mortal(&runtime);
             let reference = watcher.monitor(process.clone());
             fence.monitor(process.clone());
@@ -369,7 +369,7 @@ fn watch_state(watcher: &Probe, busy: &Busy, tag: &'static str) {
 #[test]
 fn a_monitor_of_the_doomed_fires_when_its_state_is_dropped() {
     on_sizes(&[2, 8], async |runtime| {
-        for _ in 0..RACES / 10 {
+        for _ in 0..races() / 10 {
             let (watcher, busy) = (Probe::new(&runtime), busy(&runtime));
             watch_state(&watcher, &busy, "before");
             busy.process.kill();
@@ -390,7 +390,7 @@ fn a_monitor_of_the_doomed_fires_when_its_state_is_dropped() {
 #[test]
 fn whoever_has_the_down_sees_nothing_left_of_the_process() {
     on_each_size(async |runtime| {
-        for _ in 0..RACES {
+        for _ in 0..races() {
             let process = Probe::named(&runtime, "short-lived");
             process.ask(|ctx| ctx.join("group").expect("it lives"));
             let (watcher, handle, pid) = (Probe::new(&runtime), runtime.handle(), process.pid());

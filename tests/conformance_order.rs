@@ -8,13 +8,13 @@ use colloquium::{Address, Context, ExitReason, MonitorRef, Recipient, SendErrorK
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use workers::{Dice, Msg, Probe, RACES, Seen, arrival, in_thread, mortal, on_each_size};
+use workers::{Dice, Msg, Probe, Seen, arrival, in_thread, mortal, on_each_size, on_threads, races};
 
 #[test]
 fn s_061_what_a_child_sent_before_its_end_is_there_at_its_down() {
     on_each_size(async |runtime| {
         let parent = Probe::trapping(&runtime);
-        for round in 0..RACES {
+        for round in 0..races() {
             let address = parent.clone();
             parent.ask(move |ctx| {
                 let body = async move |_: Context<()>| {
@@ -74,7 +74,7 @@ fn s_062_by_whatever_way_messages_keep_their_order_and_the_down_is_last() {
 
 #[test]
 fn s_063_of_many_senders_each_keeps_its_own_order() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         const SENDERS: u64 = 10;
         const EACH: u64 = 2000;
         let receiver = Probe::new(&runtime);
@@ -113,7 +113,7 @@ fn s_063_of_many_senders_each_keeps_its_own_order() {
 fn s_065_a_link_or_monitor_made_before_a_message_is_in_force_when_that_is_handled() {
     on_each_size(async |runtime| {
         let p = Probe::trapping(&runtime);
-        for round in 0..RACES {
+        for round in 0..races() {
             let q = mortal(&runtime);
             let target = q.clone();
             p.tell(move |ctx| {
@@ -139,7 +139,7 @@ fn s_065_a_link_or_monitor_made_before_a_message_is_in_force_when_that_is_handle
 #[test]
 fn a_message_sent_after_an_exit_is_never_handled() {
     on_each_size(async |runtime| {
-        for round in 0..RACES {
+        for round in 0..races() {
             let late = Arc::new(AtomicBool::new(false));
             let flag = Arc::clone(&late);
             let body = async move |mut ctx: Context<u64>| {
@@ -209,7 +209,7 @@ async fn receive_mixed(mut ctx: Context<Msg>, exits: Vec<bool>, one_by_one: bool
 #[test]
 fn exits_and_messages_of_one_sender_keep_their_order() {
     on_each_size(async |runtime| {
-        for round in 0..RACES as u64 {
+        for round in 0..races() as u64 {
             let mut dice = Dice::new(round);
             let exits: Vec<bool> = (0..LAST).map(|_| dice.below(3) == 0).collect();
             let (one_by_one, search) = (dice.below(2) == 0, dice.below(3) == 0);
@@ -236,7 +236,7 @@ fn exits_and_messages_of_one_sender_keep_their_order() {
 #[test]
 fn what_one_process_does_to_another_is_in_force_in_the_order_done() {
     on_each_size(async |runtime| {
-        for _ in 0..RACES {
+        for _ in 0..races() {
             let (p, q) = (Probe::trapping(&runtime), Probe::new(&runtime));
             let (target, handle) = (q.clone(), runtime.handle());
             let (early, late): (MonitorRef, MonitorRef) = p.ask(move |ctx| {

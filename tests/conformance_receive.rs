@@ -6,21 +6,17 @@
 mod bounded;
 mod workers;
 
-use bounded::{PATIENCE, as_process, poll_once, until, within};
+use bounded::{as_process, came, now, poll_once, until, within};
+use colloquium::simulation::is_simulated;
 use colloquium::{Address, Context, Down, Exit, ExitReason, Handle, SpawnError, TimedOut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant};
-use workers::on_each_size;
+use std::time::Duration;
+use workers::{on_each_size, on_each_size_whole, some_of};
 
 const ROUNDS: usize = 100;
-
-#[expect(clippy::disallowed_methods, reason = "never early is told by a clock that is not the runtime's")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 /// A body that ends at once with this reason; the reason is made anew, so that equality says something.
 async fn ends_at_once(which: usize) -> Result<(), ExitReason> {
@@ -99,7 +95,7 @@ fn s_071_a_linked_child_never_outlives_its_parent() {
                 Err::<(), _>("the parent ends")
             });
             within(parent.expect("a parent").ended()).await;
-            let child = told.recv_timeout(PATIENCE).expect("the parent has told");
+            let child = came(&told);
             assert_eq!(within(child.ended()).await, ExitReason::error("the parent ends"));
         }
     });
@@ -120,7 +116,7 @@ fn s_071_a_doomed_parent_spawns_nobody() {
             tell.send((spawned.map(|child| child.pid()), calls.load(Ordering::SeqCst))).expect("the test waits");
         });
         assert_eq!(within(parent.expect("a parent").ended()).await, ExitReason::Killed);
-        assert_eq!(told.recv_timeout(PATIENCE), Ok((Err(SpawnError::Ending), 0)));
+        assert_eq!(came(&told), (Err(SpawnError::Ending), 0));
     });
 }
 
@@ -236,7 +232,7 @@ fn s_073_what_has_been_looked_at_is_not_looked_at_again_while_waiting() {
 
 #[test]
 fn s_073_a_panic_of_the_choice_loses_nothing() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             post(&ctx, 0..5);
             std::future::poll_fn(|cx| {
@@ -279,7 +275,7 @@ fn s_074_a_time_out_of_zero_finds_a_signal_that_is_there() {
         as_process(&runtime, async |mut ctx: Context<Option<Exit>>| {
             ctx.trap_exits(Some);
             let own = ctx.address();
-            for before in 0..300 {
+            for before in 0..some_of(300) {
                 ctx.yield_now().await;
                 (0..before).for_each(|_| drop(ctx.try_recv()));
                 own.exit(ExitReason::Shutdown);
@@ -301,7 +297,9 @@ fn s_074_a_flow_of_others_does_not_prolong_the_time_out() {
             let own = ctx.address();
             let mut looks = 0;
             own.send(0).expect("room");
-            let choice = ctx.recv_matching_timeout(Duration::from_millis(1), |_| {
+            // Simulated, a poll takes a microsecond.
+            let time = Duration::from_micros(if is_simulated() { 100 } else { 1000 });
+            let choice = ctx.recv_matching_timeout(time, |_| {
                 looks += 1;
                 if looks < FLOW {
                     own.send(0).expect("room");
@@ -317,7 +315,7 @@ fn s_074_a_flow_of_others_does_not_prolong_the_time_out() {
 
 #[test]
 fn s_074_a_match_beats_the_time_out() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             for _ in 0..ROUNDS {
                 let own = ctx.address();
@@ -362,7 +360,7 @@ fn s_075_a_time_out_is_never_early() {
 
 #[test]
 fn s_075_the_longest_time_out_is_for_ever() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             let own = ctx.address();
             let handle = ctx.runtime();
@@ -413,17 +411,17 @@ async fn add_up(mut ctx: Context<u64>, heap: u64, tell: std::sync::mpsc::Sender<
 }
 
 fn next_sum(sums: &std::sync::mpsc::Receiver<u64>) -> u64 {
-    sums.recv_timeout(PATIENCE).expect("the process answers")
+    came(sums)
 }
 
 #[test]
 fn s_079_a_process_that_waits_wakes_at_every_message_after_a_flood_as_well() {
-    const HEAP: u64 = 10_000;
     on_each_size(async |runtime| {
-        for heap in [1, HEAP] {
+        let most = some_of(10_000) as u64;
+        for heap in [1, most] {
             let (tell, sums) = std::sync::mpsc::channel();
             let process = runtime.spawn(move |ctx| add_up(ctx, heap, tell)).expect("a process");
-            for round in 1..=if heap == 1 { HEAP } else { 10 } {
+            for round in 1..=if heap == 1 { most } else { 10 } {
                 (0..heap).for_each(|_| process.send(round).expect("room"));
                 assert_eq!(next_sum(&sums), heap * round);
             }
@@ -433,7 +431,7 @@ fn s_079_a_process_that_waits_wakes_at_every_message_after_a_flood_as_well() {
 
 #[test]
 fn s_079_a_message_that_is_there_is_received_in_the_first_poll() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         as_process(&runtime, async |mut ctx: Context<u32>| {
             let soon = Duration::from_secs(1000);
             post(&ctx, 0..4);
@@ -460,15 +458,15 @@ async fn flood(runtime: Handle, to: Address<(usize, usize)>, sender: usize, coun
 #[test]
 fn s_073_each_senders_order_holds_in_selective_receives_too() {
     const SENDERS: usize = 4;
-    const EACH: usize = 500;
     on_each_size(async |runtime| {
-        as_process(&runtime, async |mut ctx: Context<(usize, usize)>| {
+        let each = some_of(500);
+        as_process(&runtime, async move |mut ctx: Context<(usize, usize)>| {
             for sender in 0..SENDERS {
                 let (handle, own) = (ctx.runtime(), ctx.address());
-                ctx.spawn(move |_: Context<()>| flood(handle, own, sender, EACH)).expect("a sender");
+                ctx.spawn(move |_: Context<()>| flood(handle, own, sender, each)).expect("a sender");
             }
             // Always the next of one sender, whatever the others have sent meanwhile.
-            for number in 0..EACH {
+            for number in 0..each {
                 for wanted in (0..SENDERS).rev() {
                     let (_, got) = ctx.recv_matching(|(sender, _)| *sender == wanted).await;
                     assert_eq!(got, number, "of sender {wanted}");

@@ -6,22 +6,17 @@
 mod bounded;
 mod workers;
 
-use bounded::{PATIENCE, as_process, next, within};
+use bounded::{PATIENCE, as_process, next, now, within};
 use colloquium::{
     Address, BuildError, Context, Down, Exit, ExitReason, Handle, LookupError, RegisterError, Runtime, SpawnError,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
-use workers::on_each_size;
+use std::time::Duration;
+use workers::{on_each_size, on_threads};
 
 const ROUNDS: usize = 200;
-
-#[expect(clippy::disallowed_methods, reason = "never early is told by a clock that is not the runtime's")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 async fn wait(mut ctx: Context<()>) {
     ctx.recv().await;
@@ -150,7 +145,7 @@ fn s_081_a_doomed_holder_counts_as_none_and_takes_nothing_from_its_successor() {
 #[test]
 fn s_083_of_racing_registrations_one_wins() {
     const RACERS: usize = 4;
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let barrier = Arc::new(std::sync::Barrier::new(RACERS));
         let threads: Vec<_> = (0..RACERS)
             .map(|racer| {
@@ -191,7 +186,7 @@ fn s_083_of_racing_registrations_one_wins() {
 
 #[test]
 fn s_083_of_two_names_for_one_process_one_wins() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let barrier = Arc::new(std::sync::Barrier::new(2));
         for _ in 0..ROUNDS {
             let process = waiting(&runtime);
@@ -337,7 +332,7 @@ fn an_address_is_found_by_pid_while_its_process_lives() {
 
 #[test]
 fn two_runtimes_have_names_of_their_own() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = Runtime::builder().workers(1).build().expect("a runtime");
         let mine = runtime.build().name("name").spawn(wait).expect("a free name");
         assert_eq!(other.whereis::<()>("name"), Err(LookupError::NoProcess));

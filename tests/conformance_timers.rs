@@ -5,29 +5,24 @@
 mod bounded;
 mod workers;
 
-use bounded::{PATIENCE, Wakes, as_process, next, until, within};
+use bounded::{Moment, PATIENCE, Wakes, as_process, next, now, until, within};
 use colloquium::{Address, Context, Exit, ExitReason, Handle, Mailbox, TimerRef};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
 use std::task::Context as Polling;
-use std::time::{Duration, Instant};
-use workers::{on_each_size, on_sizes};
+use std::time::Duration;
+use workers::{on_each_size, on_each_size_whole, on_sizes, on_threads, some_of};
 
 const LONG: Duration = Duration::from_secs(1000);
-
-#[expect(clippy::disallowed_methods, reason = "never early is told by a clock that is not the runtime's")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// A process that shows what it receives and when.
-fn witness(runtime: &Handle) -> (Address<u32>, Receiver<(u32, Instant)>) {
+fn witness(runtime: &Handle) -> (Address<u32>, Receiver<(u32, Moment)>) {
     let (show, shown) = channel();
     let process =
         runtime.spawn(async move |mut ctx: Context<u32>| while show.send((ctx.recv().await, now())).is_ok() {});
@@ -35,7 +30,7 @@ fn witness(runtime: &Handle) -> (Address<u32>, Receiver<(u32, Instant)>) {
 }
 
 /// All that the process has received up to a message sent now, after a timer that is started now has come.
-async fn all_after_a_while(process: &Address<u32>, shown: &mut Receiver<(u32, Instant)>) -> Vec<u32> {
+async fn all_after_a_while(process: &Address<u32>, shown: &mut Receiver<(u32, Moment)>) -> Vec<u32> {
     const LAST: u32 = u32::MAX;
     process.send_after(millis(20), LAST);
     let mut all = Vec::new();
@@ -67,7 +62,7 @@ fn s_090_many_timers_come_each_once_and_none_early() {
     on_each_size(async |runtime| {
         let (process, mut shown) = witness(&runtime);
         let mut dice = workers::Dice::new(7);
-        let started: Vec<_> = (0..2000)
+        let started: Vec<_> = (0..u32::try_from(some_of(2000)).expect("few"))
             .map(|number| {
                 let (after, start) = (Duration::from_micros(dice.below(60_000)), now());
                 process.send_after(after, number);
@@ -92,7 +87,7 @@ fn s_090_timers_that_are_due_together_come_in_the_order_of_their_start() {
             as_process(&runtime, async move |mut ctx: Context<u32>| {
                 let own = ctx.address();
                 (0..1000).for_each(|number| drop(own.send_after(millis(after), number)));
-                for number in 0..1000 {
+                for number in 0..u32::try_from(some_of(1000)).expect("few") {
                     assert_eq!(ctx.recv().await, number);
                 }
             })
@@ -103,7 +98,7 @@ fn s_090_timers_that_are_due_together_come_in_the_order_of_their_start() {
 
 #[test]
 fn s_091_a_cancelled_timer_says_what_is_left_and_never_comes() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (process, mut shown) = witness(&runtime);
         for after in [millis(1), millis(10), LONG, Duration::MAX] {
             let timer = process.send_after(after, 1);
@@ -144,7 +139,7 @@ fn cancelled_in_a_race(process: &Address<u32>, rounds: u32) -> Vec<bool> {
         .collect()
 }
 
-async fn every_cancel_was_definite(process: &Address<u32>, shown: &mut Receiver<(u32, Instant)>, cancelled: &[bool]) {
+async fn every_cancel_was_definite(process: &Address<u32>, shown: &mut Receiver<(u32, Moment)>, cancelled: &[bool]) {
     let mut came = vec![false; cancelled.len()];
     for number in all_after_a_while(process, shown).await {
         assert!(!std::mem::replace(&mut came[number as usize], true), "{number} came twice");
@@ -161,7 +156,7 @@ async fn every_cancel_was_definite(process: &Address<u32>, shown: &mut Receiver<
 
 #[test]
 fn s_092_a_cancel_from_another_thread_is_definite() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (process, mut shown) = witness(&runtime);
         let cancelled = cancelled_in_a_race(&process, 1000);
         every_cancel_was_definite(&process, &mut shown, &cancelled).await;
@@ -289,7 +284,7 @@ fn an_interval_goes_on_and_is_never_early() {
 /// The cancellation comes while the interval makes its message, which holds it up.
 #[test]
 fn after_an_interval_is_cancelled_not_even_the_message_that_is_being_made_comes() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (process, mut shown) = witness(&runtime);
         let ((entered, mut enters), (release, released)) = (channel(), channel::<()>());
         let timer = process.send_interval(millis(1), move || {
@@ -425,7 +420,7 @@ fn a_sleep_is_never_early_in_a_process_and_on_a_thread() {
 
 #[test]
 fn a_sleep_wakes_whoever_polled_it_last() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let ((first, first_waker), (second, second_waker)) = (Wakes::new(), Wakes::new());
         let mut sleep = runtime.sleep(millis(20));
         assert!(Pin::new(&mut sleep).poll(&mut Polling::from_waker(&first_waker)).is_pending());

@@ -7,7 +7,7 @@ use std::panic::panic_any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use workers::{Msg, OnDrop, Probe, RACES, arrival, corpse, in_thread, mortal, on_each_size, watcher};
+use workers::{Msg, OnDrop, Probe, arrival, corpse, in_thread, mortal, on_each_size, on_threads, races, watcher};
 
 /// How a process comes to its end.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ async fn hold_much(mut ctx: Context<Option<Counted>>, end: End, dropped: Arc<Ato
 #[test]
 fn state_and_messages_are_dropped_before_anybody_is_told() {
     on_each_size(async |runtime| {
-        for round in 0..RACES {
+        for round in 0..races() {
             let end = ENDS[round % ENDS.len()];
             let (dropped, peer) = (Arc::new(AtomicUsize::new(0)), mortal(&runtime));
             let (counter, to_link) = (Arc::clone(&dropped), peer.clone());
@@ -97,8 +97,8 @@ fn state_and_messages_are_dropped_before_anybody_is_told() {
 /// `ended()`, a call and a link are told no earlier than a monitor.
 #[test]
 fn state_is_dropped_before_waiters_callers_and_links_are_told() {
-    on_each_size(async |runtime| {
-        for _ in 0..RACES {
+    on_threads(async |runtime| {
+        for _ in 0..races() {
             let dropped = Arc::new(AtomicUsize::new(0));
             let (state, now) = (Counted(Arc::clone(&dropped)), || dropped.load(Ordering::SeqCst));
             let body = async move |mut ctx: Context<colloquium::ReplyTo<()>>| {
@@ -157,7 +157,7 @@ impl Drop for NosyMessage {
 #[test]
 fn destructors_may_use_the_runtime() {
     on_each_size(async |runtime| {
-        for round in 0..RACES / 10 {
+        for round in 0..races() / 10 {
             let other = Probe::new(&runtime);
             let (address, peer) = (other.clone(), mortal(&runtime));
             let to_watch = peer.clone();

@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::mpsc::channel;
 use std::task::Poll;
 use std::time::Duration;
-use workers::{LONG, Msg, Probe, RACES, arrival, corpse, in_thread, mortal, on_each_size, on_sizes, until, watcher};
+use workers::{
+    LONG, Msg, Probe, arrival, corpse, in_thread, mortal, on_each_size, on_sizes, on_threads, races, until, watcher,
+};
 
 fn another() -> Runtime {
     Runtime::builder().workers(2).name("another").build().expect("threads for the workers")
@@ -19,7 +21,7 @@ fn is_panic(reason: &ExitReason) -> bool {
 
 #[test]
 fn two_runtimes_do_not_see_each_others_names_groups_and_pids() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = another();
         let (here, there) = (Probe::named(&runtime, "name"), Probe::named(&other, "name"));
         there.ask(|ctx| ctx.join("group").expect("it lives"));
@@ -49,7 +51,7 @@ fn two_runtimes_do_not_see_each_others_names_groups_and_pids() {
 /// The same slots of two tables: pids that print alike are two.
 #[test]
 fn pids_of_two_runtimes_differ_though_they_count_alike() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         // The same number of workers, for the same division of the table.
         let workers = runtime.runtime_info().workers.len();
         let other = Runtime::builder().workers(workers).build().expect("threads for the workers");
@@ -66,9 +68,9 @@ fn pids_of_two_runtimes_differ_though_they_count_alike() {
 /// Addresses work across, for all that takes an address.
 #[test]
 fn links_and_monitors_by_address_reach_over_to_another_runtime() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = another();
-        for _ in 0..RACES / 10 {
+        for _ in 0..races() / 10 {
             let (here, there) = (Probe::trapping(&runtime), mortal(&other));
             here.link(there.clone());
             here.monitor(there.clone());
@@ -95,8 +97,8 @@ fn links_and_monitors_by_address_reach_over_to_another_runtime() {
 
 #[test]
 fn a_runtime_dropped_inside_its_own_process_shuts_down() {
-    on_each_size(async |runtime| {
-        for _ in 0..RACES / 10 {
+    on_threads(async |runtime| {
+        for _ in 0..races() / 10 {
             let inner = another();
             let handle = inner.handle();
             let (bystander, watcher) = (Probe::trapping(&inner), Probe::new(&runtime));
@@ -123,7 +125,7 @@ fn a_runtime_dropped_inside_its_own_process_shuts_down() {
 
 #[test]
 fn a_process_that_shuts_its_own_runtime_down_ends_with_it() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let inner = another();
         let handle = inner.handle();
         let body = async move |_: Context<()>| {
@@ -140,7 +142,7 @@ fn a_process_that_shuts_its_own_runtime_down_ends_with_it() {
 /// To wait there for a process could be to wait for oneself.
 #[test]
 fn block_on_within_a_process_is_its_end_and_not_a_hang() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = another();
         for handle in [runtime.handle(), other.handle()] {
             let body = async move |_: Context<()>| handle.block_on(std::future::pending::<()>());
@@ -171,9 +173,9 @@ async fn widow(runtime: &Runtime) -> Context<u32> {
 
 #[test]
 fn a_context_in_another_runtimes_process_receives_while_its_own_lives_and_then_panics() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = another();
-        for round in 0..RACES / 3 {
+        for round in 0..races() / 3 {
             let (address, mut ctx, stop) = giver(&runtime);
             let (show, shown) = channel();
             let body = async move |_: Context<()>| {
@@ -195,7 +197,7 @@ fn a_context_in_another_runtimes_process_receives_while_its_own_lives_and_then_p
 
 #[test]
 fn no_receive_of_a_dead_processs_context_hangs() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = another();
         let foreign = [
             {
@@ -230,7 +232,7 @@ fn no_receive_of_a_dead_processs_context_hangs() {
 /// Asked to end a process that is not the one that asks: the owner ends, and the asker does not wait for its own end.
 #[test]
 fn an_exit_of_oneself_through_anothers_context_does_not_hang() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let other = another();
         for own_lives in [true, false] {
             let (address, mut ctx, stop) = giver(&runtime);
@@ -293,7 +295,7 @@ fn the_context_of_a_dead_process_does_nothing() {
 /// wake that left it there counts all the same.
 #[test]
 fn block_on_loses_no_wake_to_what_parks_within_a_poll() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let handle = runtime.handle();
         let thread = in_thread(move || {
             let mut polled = false;
@@ -320,7 +322,7 @@ fn a_loop_over_foreign_futures_lets_others_run_if_they_are_charged() {
                 charged(std::future::ready(())).await;
             }
         });
-        for _ in 0..RACES {
+        for _ in 0..races() {
             let other = runtime.spawn(async |mut ctx: Context<()>| ctx.yield_now().await).expect("room");
             assert_eq!(other.ended().await, ExitReason::Normal);
         }

@@ -1,12 +1,16 @@
 //! Driver: ends with many to tell: hubs, long chains, and what the linked do while their turn has not come.
 mod workers;
 
-use colloquium::{Context, Exit, ExitReason, Pid, Runtime};
+use colloquium::simulation::is_simulated;
+use colloquium::{Context, Exit, ExitReason, Pid, Runtime, sometimes};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use workers::{Act, Msg, OnDrop, Probe, RACES, Seen, mortal, on_each_size, on_sizes, until, watcher};
+use workers::{Act, Msg, OnDrop, Probe, Seen, mortal, on_each_size, on_sizes, races, some_of, until, watcher};
 
-const HUB: usize = 100_000;
+/// Simulated, enough for some polls of telling.
+fn hub_size() -> usize {
+    if is_simulated() { 150 } else { 100_000 }
+}
 
 /// What the linked of a hub have seen of its end, and how far a bystander had got each time.
 #[derive(Default)]
@@ -50,7 +54,7 @@ fn a_hub_of_100_000_links_tells_all_and_lets_others_run_meanwhile() {
         let told = Arc::new(Told { first: AtomicUsize::new(usize::MAX), ..Told::default() });
         let hub = mortal(&runtime);
         let ready = Arc::new(AtomicUsize::new(0));
-        for i in 0..HUB {
+        for i in 0..hub_size() {
             let (told, ready) = (Arc::clone(&told), Arc::clone(&ready));
             let body = async move |ctx: Context<Exit>| {
                 let body = spoke(ctx, i % 2 == 0, told);
@@ -59,8 +63,8 @@ fn a_hub_of_100_000_links_tells_all_and_lets_others_run_meanwhile() {
             };
             runtime.build().link_to(&hub).spawn(body).expect("room for all");
         }
-        until(&runtime, || ready.load(Ordering::SeqCst) == HUB).await;
-        assert_eq!(runtime.info(hub.pid()).expect("it lives").link_count, HUB);
+        until(&runtime, || ready.load(Ordering::SeqCst) == hub_size()).await;
+        assert_eq!(runtime.info(hub.pid()).expect("it lives").link_count, hub_size());
         let beats = Arc::clone(&told);
         let bystander = runtime
             .spawn(async move |mut ctx: Context<()>| {
@@ -71,12 +75,13 @@ fn a_hub_of_100_000_links_tells_all_and_lets_others_run_meanwhile() {
             })
             .expect("room");
         hub.send(ExitReason::error("hub")).expect("it lives");
-        until(&runtime, || told.dead.load(Ordering::SeqCst) + told.trapped.load(Ordering::SeqCst) == HUB).await;
-        assert_eq!((told.dead.load(Ordering::SeqCst), told.strange.load(Ordering::SeqCst)), (HUB / 2, 0));
-        if runtime.runtime_info().workers.len() == 1 {
+        until(&runtime, || told.dead.load(Ordering::SeqCst) + told.trapped.load(Ordering::SeqCst) == hub_size()).await;
+        assert_eq!((told.dead.load(Ordering::SeqCst), told.strange.load(Ordering::SeqCst)), (hub_size() / 2, 0));
+        if runtime.runtime_info().workers.len() <= 1 {
             // With more workers the bystander may have one to itself, or none while the system runs another thread.
             let turns = told.last.load(Ordering::SeqCst) - told.first.load(Ordering::SeqCst);
-            assert!(turns > 100, "the bystander had {turns} turns while {HUB} were told");
+            sometimes!("a bystander has its turns while a hub tells", turns > 1);
+            assert!(is_simulated() || turns > 100, "the bystander had {turns} turns meanwhile");
         }
         bystander.kill();
         until(&runtime, || runtime.runtime_info().processes == 0).await;
@@ -89,20 +94,20 @@ fn a_hub_of_100_000_monitors_tells_all() {
         let (hub, watcher) = (mortal(&runtime), Probe::new(&runtime));
         let target = hub.clone();
         watcher.ask(move |ctx| {
-            for _ in 0..HUB {
+            for _ in 0..hub_size() {
                 ctx.monitor(&target, Msg::down(""));
             }
         });
-        assert_eq!(runtime.info(hub.pid()).expect("it lives").monitored_by_count, HUB);
+        assert_eq!(runtime.info(hub.pid()).expect("it lives").monitored_by_count, hub_size());
         hub.send(ExitReason::error("hub")).expect("it lives");
-        let mut references: Vec<_> = (0..HUB)
+        let mut references: Vec<_> = (0..hub_size())
             .map(|_| watcher.down())
             .inspect(|down| assert_eq!(down.reason, ExitReason::error("hub")))
             .map(|down| down.monitor)
             .collect();
         references.sort_unstable();
         references.dedup();
-        assert_eq!(references.len(), HUB, "one for each");
+        assert_eq!(references.len(), hub_size(), "one for each");
         watcher.is_quiet();
     });
 }
@@ -113,7 +118,7 @@ fn a_chain_of_20_000_dies_link_by_link_without_recursion() {
     on_each_size(async |runtime| {
         let first = mortal(&runtime);
         let mut last = first.clone();
-        for _ in 1..20_000 {
+        for _ in 1..if is_simulated() { 200 } else { 20_000 } {
             let body = async |mut ctx: Context<ExitReason>| ctx.recv().await;
             last = runtime.build().link_to(&last).spawn(body).expect("room for a process");
         }
@@ -128,7 +133,7 @@ fn a_chain_of_20_000_dies_link_by_link_without_recursion() {
 fn a_chain_of_1000_scoped_dies_without_recursion() {
     on_each_size(async |runtime| {
         let mut outermost = mortal(&runtime).scoped();
-        for _ in 1..1000 {
+        for _ in 1..some_of(1000) {
             let body = async move |mut ctx: Context<ExitReason>| {
                 let _inner = outermost;
                 ctx.recv().await
@@ -197,14 +202,14 @@ fn those_who_unlink_from_a_dying_hub_in_time_survive_it() {
     on_each_size(async |runtime| {
         for _ in 0..5 {
             let hub = mortal(&runtime);
-            let spokes: Vec<_> = (0..RACES).map(|_| Probe::new(&runtime)).collect();
+            let spokes: Vec<_> = (0..races()).map(|_| Probe::new(&runtime)).collect();
             for spoke in &spokes {
                 spoke.link(hub.clone());
             }
             let watcher = watcher(&runtime, hub.clone());
             let mut saved = Vec::new();
             for (i, spoke) in spokes.iter().enumerate() {
-                if i == RACES / 4 {
+                if i == races() / 4 {
                     hub.kill();
                 }
                 let hub = hub.clone();
@@ -218,7 +223,7 @@ fn those_who_unlink_from_a_dying_hub_in_time_survive_it() {
                 }
             }
             assert_eq!(watcher.down().reason, ExitReason::Killed);
-            assert!(saved.len() >= RACES / 4);
+            assert!(saved.len() >= races() / 4);
             saved.into_iter().for_each(Probe::is_quiet);
         }
     });

@@ -3,7 +3,7 @@
 //! `PROPTEST_CASES` runs more of them, `PROPTEST_RNG_SEED` others. A failure shows the smallest sequence found.
 mod model;
 
-use colloquium::{Context, Down, Runtime};
+use colloquium::{Context, Down, Runtime, Simulation};
 use model::race::{self, Script};
 use model::stage::{Stage, bound};
 use model::{Act, Answer, Id, Message, Model, Reason};
@@ -174,12 +174,22 @@ fn drain_all(model: &mut Model, stage: &mut Stage) -> Result<(), String> {
 }
 
 fn play(workers: usize, processes: usize, steps: &[Step]) -> Result<(), String> {
-    let (mut model, mut stage) = (Model::new(processes), Stage::new(workers, processes));
+    let runtime = Runtime::builder().workers(workers).build().expect("a runtime");
+    runtime.block_on(play_in(runtime.clone(), processes, steps))
+}
+
+async fn play_in(runtime: Runtime, processes: usize, steps: &[Step]) -> Result<(), String> {
+    let (mut model, mut stage) = (Model::new(processes), Stage::new(runtime, processes));
     for (number, step) in (0..).zip(steps) {
         take(step, number, &mut model, &mut stage).map_err(|error| format!("at step {number}: {error}"))?;
     }
     drain_all(&mut model, &mut stage)?;
-    race::shut_down(&stage.runtime)
+    race::shut_down(&stage.runtime).await
+}
+
+/// Simulated, by this seed.
+fn simulate(seed: u64, body: impl AsyncFn(Runtime) -> Result<(), String>) -> Result<(), String> {
+    Simulation::new(seed).run(body).map_err(|failure| failure.to_string())?.value
 }
 
 /// The same cases in every run, unless the environment asks for others.
@@ -204,6 +214,19 @@ fn one_worker_does_what_the_model_does() {
 #[test]
 fn two_workers_do_what_the_model_does() {
     check(&(4..=6usize, steps()), |(processes, steps)| play(2, processes, &steps));
+}
+
+#[test]
+fn a_simulation_does_what_the_model_does() {
+    let cases = (any::<u64>(), 4..=6usize, steps());
+    check(&cases, |(seed, processes, steps)| simulate(seed, async |runtime| play_in(runtime, processes, &steps).await));
+}
+
+#[test]
+fn links_and_monitors_of_processes_that_act_at_once_add_up_in_a_simulation() {
+    check(&(any::<u64>(), race::scripts()), |(seed, scripts): (u64, Vec<Script>)| {
+        simulate(seed, async |runtime| race::run_in(runtime, 0, &scripts).await)
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as Polling, Wake, Waker};
-use workers::{Probe, RACES, mortal, on_each_size, on_sizes, until, watcher};
+use workers::{Probe, mortal, on_each_size, on_each_size_whole, on_sizes, races, until, watcher};
 
 /// Runs a test in a program of its own, since what it is about might abort the program and all other tests with it.
 fn alone(name: &str, body: fn()) {
@@ -63,7 +63,7 @@ async fn is_well(runtime: &Runtime) {
 #[test]
 fn panics_of_many_bodies_leave_the_runtime_well() {
     on_each_size(async |runtime| {
-        let processes: Vec<_> = (0..RACES)
+        let processes: Vec<_> = (0..races())
             .map(|number| {
                 let body = async move |mut ctx: Context<()>| {
                     ctx.yield_now().await;
@@ -108,7 +108,7 @@ fn a_destructor_that_panics_when_its_process_is_killed_changes_nothing() {
     alone("a_destructor_that_panics_when_its_process_is_killed_changes_nothing", || {
         on_each_size(async |runtime| {
             let dropped = Arc::new(AtomicUsize::new(0));
-            for _ in 0..RACES / 10 {
+            for _ in 0..races() / 10 {
                 let state = Bomb(Arc::clone(&dropped));
                 let body = async move |mut ctx: Context<()>| {
                     let _state = state;
@@ -120,7 +120,7 @@ fn a_destructor_that_panics_when_its_process_is_killed_changes_nothing() {
                 process.kill();
                 assert_eq!((linked.trapped().reason, watcher.down().reason), (ExitReason::Killed, ExitReason::Killed));
             }
-            assert_eq!(dropped.load(Ordering::SeqCst), RACES / 10);
+            assert_eq!(dropped.load(Ordering::SeqCst), races() / 10);
             is_well(&runtime).await;
         });
     });
@@ -280,7 +280,7 @@ impl Wake for Refuses {
 
 #[test]
 fn a_foreign_waker_that_panics_keeps_nobody_from_being_told() {
-    on_each_size(async |runtime| {
+    on_each_size_whole(async |runtime| {
         let process = mortal(&runtime);
         let mut waiting = [process.ended(), process.ended(), process.ended()];
         let panicking = Waker::from(Arc::new(Refuses));

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use tree::{LONG, Log, SECOND, bad, mortal, three};
-use workers::{SIZES, on_each_size, on_sizes, until};
+use workers::{SIZES, on_sizes, until};
 
 /// A root whose own dumps are collected.
 async fn start(runtime: &Runtime, root: Root) -> (RunningRoot, Receiver<SupervisionTree>) {
@@ -40,9 +40,13 @@ fn ask(path: &PathBuf, line: &str) -> String {
 }
 
 /// A child whose poll does not return until it is released.
-fn deaf_and_stuck(entered: std::sync::mpsc::Sender<()>, release: Receiver<()>) -> colloquium::ChildBuilder<()> {
+fn deaf_and_stuck(
+    n: usize,
+    entered: std::sync::mpsc::Sender<()>,
+    release: Receiver<()>,
+) -> colloquium::ChildBuilder<()> {
     let (entered, release) = (Mutex::new(entered), Arc::new(Mutex::new(release)));
-    ChildSpec::worker("stuck", move |_: Context<()>| {
+    ChildSpec::worker(format!("stuck-{n}"), move |_: Context<()>| {
         let (entered, release) = (entered.lock().expect("no panic").clone(), Arc::clone(&release));
         async move {
             let _ = entered.send(());
@@ -53,7 +57,7 @@ fn deaf_and_stuck(entered: std::sync::mpsc::Sender<()>, release: Receiver<()>) -
 
 #[test]
 fn a_root_is_stopped_in_order_and_the_runtime_with_it() {
-    on_each_size(async |runtime| {
+    on_sizes(&SIZES, async |runtime| {
         let log = Log::default();
         let (root, dumps) = start(&runtime, Root::new(three(&log, Supervisor::new()).0)).await;
         let stranger = workers::mortal(&runtime);
@@ -72,7 +76,7 @@ fn a_root_is_stopped_in_order_and_the_runtime_with_it() {
 
 #[test]
 fn a_root_that_gives_up_says_why_in_a_dump_and_ends_the_runtime() {
-    on_each_size(async |runtime| {
+    on_sizes(&SIZES, async |runtime| {
         let (supervisor, places) = three(&Log::default(), Supervisor::new().intensity(0, SECOND));
         let (root, dumps) = start(&runtime, Root::new(supervisor).id("app")).await;
         places[1].address().expect("it is up").send(bad()).expect("it lives");
@@ -88,7 +92,7 @@ fn a_root_that_gives_up_says_why_in_a_dump_and_ends_the_runtime() {
 
 #[test]
 fn a_root_that_is_killed_or_ends_with_its_runtime_says_so() {
-    on_each_size(async |runtime| {
+    on_sizes(&SIZES, async |runtime| {
         let (root, dumps) = start(&runtime, Root::new(three(&Log::default(), Supervisor::new()).0)).await;
         root.supervisor().address().kill();
         let report = root.finished().await;
@@ -96,7 +100,7 @@ fn a_root_that_is_killed_or_ends_with_its_runtime_says_so() {
         let dump = dumps.try_recv().expect("it was dumped");
         assert_eq!(dump.occasion.as_deref(), Some("root ended: killed"));
     });
-    on_each_size(async |runtime| {
+    on_sizes(&SIZES, async |runtime| {
         let (root, dumps) = start(&runtime, Root::new(three(&Log::default(), Supervisor::new()).0)).await;
         assert!(runtime.shutdown(LONG).await.wedged.is_empty());
         let report = root.finished().await;
@@ -106,20 +110,28 @@ fn a_root_that_is_killed_or_ends_with_its_runtime_says_so() {
 }
 
 /// Stops a root within two seconds, of which one child takes no notice.
-fn overrun(workers: usize, check: impl FnOnce(&SupervisionTree, &FinalReport)) {
+fn overrun(workers: usize, stuck: usize, check: impl FnOnce(&SupervisionTree, &FinalReport)) {
     // Not one of the usual runtimes: those have to end without leaving anybody behind.
-    let runtime = Runtime::builder().workers(workers).build().expect("threads for the workers");
-    let ((entered, inside), (release, held)) = (channel(), channel());
-    let supervisor = Supervisor::new().child(mortal("before", &Log::default())).child(deaf_and_stuck(entered, held));
+    let runtime = Runtime::builder().workers(workers).max_spares(1).build().expect("threads for the workers");
+    let (entered, inside) = channel();
+    let mut supervisor = Supervisor::new().child(mortal("before", &Log::default()));
+    let mut releases = Vec::new();
+    for n in 0..stuck {
+        let (release, held) = channel();
+        supervisor = supervisor.child(deaf_and_stuck(n, entered.clone(), held));
+        releases.push(release);
+    }
     let (root, dumps) = runtime.block_on(start(&runtime, Root::new(supervisor)));
-    inside.recv_timeout(LONG).expect("it is in its poll");
+    for _ in 0..stuck {
+        inside.recv_timeout(LONG).expect("it is in its poll");
+    }
     let report = runtime.block_on(root.stop(2 * SECOND));
     assert!(report.overran && !report.is_clean(), "{report}");
     let dump = dumps.try_recv().expect("it was dumped when the time was short");
     let occasion = dump.occasion.clone().unwrap_or_default();
     assert!(occasion.starts_with("the stop has taken 1.6s of 2.0s"), "{occasion}");
     check(&dump, &report);
-    drop(release);
+    drop(releases);
     while !runtime.processes().is_empty() {
         std::thread::yield_now();
     }
@@ -127,21 +139,22 @@ fn overrun(workers: usize, check: impl FnOnce(&SupervisionTree, &FinalReport)) {
 
 #[test]
 fn a_stop_that_overruns_dumps_who_holds_it_up_before_they_are_killed() {
-    overrun(4, |dump, report| {
-        let stuck = dump.attention.iter().find(|attention| attention.path == "root/stuck").expect("it is told of");
+    overrun(4, 1, |dump, report| {
+        let stuck = dump.attention.iter().find(|attention| attention.path == "root/stuck-0").expect("it is told of");
         assert_eq!(stuck.state, State::Wedged, "it was told to end, and cannot\n{dump}");
         let wedged = report.tree.as_ref().expect("the supervisor can go on").wedged.iter();
-        assert_eq!(wedged.map(|wedged| &*wedged.id).collect::<Vec<_>>(), ["stuck"]);
-        assert!(report.to_string().contains("stuck ("), "{report}");
+        assert_eq!(wedged.map(|wedged| &*wedged.id).collect::<Vec<_>>(), ["stuck-0"]);
+        assert!(report.to_string().contains("stuck-0 ("), "{report}");
     });
 }
 
 #[test]
 fn a_stop_ends_in_time_and_dumps_also_when_every_worker_is_stuck() {
-    overrun(1, |dump, report| {
+    overrun(1, 2, |dump, report| {
         assert_eq!(dump.runtime.stalled, 1, "{dump}");
         assert!(report.tree.is_none(), "the supervisor could not run: {report}");
-        assert_eq!(report.runtime.wedged.len(), 1, "{report}");
+        assert_eq!(dump.attention[0].path, "runtime", "{dump}");
+        assert_eq!(report.runtime.wedged.len(), 2, "{report}");
     });
 }
 
@@ -196,13 +209,15 @@ const SIGNALLED: &str = "COLLOQUIUM_TEST_SIGNALLED";
 
 /// The second process: a root that listens, and says what it is about on its standard output.
 fn be_signalled() {
-    let runtime = Runtime::builder().workers(1).build().expect("a runtime");
+    let runtime = Runtime::builder().workers(1).max_spares(1).build().expect("a runtime");
     let stubborn = std::env::var(SIGNALLED).is_ok_and(|kind| kind == "stubborn");
     let supervisor = if stubborn {
-        let (_keep, never) = channel::<()>();
-        std::mem::forget(_keep);
-        let (entered, _) = channel();
-        Supervisor::new().child(deaf_and_stuck(entered, never))
+        // More than the worker and its spare thread.
+        (0..2).fold(Supervisor::new(), |supervisor, n| {
+            let ((keep, never), (entered, _)) = (channel(), channel());
+            std::mem::forget(keep);
+            supervisor.child(deaf_and_stuck(n, entered, never))
+        })
     } else {
         three(&Log::default(), Supervisor::new()).0
     };
@@ -303,7 +318,7 @@ fn sigusr1_is_answered_by_a_program_that_is_stuck_and_a_second_ctrl_c_ends_it() 
 
 #[test]
 fn a_root_that_does_not_start_leaves_nothing() {
-    on_each_size(async |runtime| {
+    on_sizes(&SIZES, async |runtime| {
         let twice = Supervisor::new().child(mortal("a", &Log::default())).child(mortal("a", &Log::default()));
         assert!(Root::new(twice).start(&runtime).await.is_err());
         assert!(runtime.processes().is_empty());

@@ -4,6 +4,7 @@ mod bounded;
 mod workers;
 
 use bounded::{next, poll_once, until, within};
+use colloquium::testing::Check;
 use colloquium::{
     Address, CallErrorKind, Context, Exit, ExitReason, Handle, LookupError, Mailbox, ReplyTo, Runtime, SendErrorKind,
     ShutdownReport, SpawnError,
@@ -18,8 +19,16 @@ const LONG: Duration = Duration::from_secs(30);
 /// A deadline that the deaf are to run into.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Runs a test on runtimes of each size; unlike the helper of the same purpose it leaves the shutdown to the test.
+/// Runs a test on runtimes of each size, and simulated; unlike the helper of the same purpose it leaves the shutdown to the test.
 fn on_each_size(body: impl AsyncFn(Runtime)) {
+    Check::new().seeds(200).run_seeds(&body);
+    if std::env::var_os("COLLOQUIUM_SEED").is_none() {
+        on_threads(body);
+    }
+}
+
+/// On threads only: a poll that does not return holds a simulation up, and other runtimes have no place in it.
+fn on_threads(body: impl AsyncFn(Runtime)) {
     for workers in workers::SIZES {
         let runtime = Runtime::builder().workers(workers).build().expect("a runtime");
         let clock = Runtime::builder().workers(1).build().expect("a runtime");
@@ -130,7 +139,7 @@ fn a_process_that_traps_is_told_and_may_finish() {
 #[test]
 fn a_deaf_process_is_killed_at_the_deadline() {
     const ATTEMPTS: usize = 30;
-    on_each_size(async |model| {
+    on_threads(async |model| {
         for _ in 0..ATTEMPTS {
             let runtime = Runtime::builder().workers(model.runtime_info().workers.len()).build().expect("a runtime");
             let (deaf, obeying) = (trapping(&runtime, deaf).await, waiting(&runtime));
@@ -197,7 +206,7 @@ async fn wedged(runtime: &Handle) -> (Address<ReplyTo<()>>, Release) {
 
 #[test]
 fn a_process_whose_poll_does_not_return_is_reported_and_holds_nobody_up() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (process, release) = wedged(&runtime).await;
         let report = within(runtime.shutdown(SHORT)).await;
         assert_eq!(numbers(&report), (0, 0, 1));
@@ -214,7 +223,7 @@ fn a_process_whose_poll_does_not_return_is_reported_and_holds_nobody_up() {
 
 #[test]
 fn those_on_threads_who_wait_for_a_wedged_process_are_not_left_waiting() {
-    on_each_size(async |runtime| {
+    on_threads(async |runtime| {
         let (process, _release) = wedged(&runtime).await;
         let mut call = pin!(process.call(|reply_to| reply_to).timeout(Duration::from_secs(2)));
         assert!(poll_once(&mut call).await.is_pending());
@@ -373,7 +382,7 @@ fn nobody_who_is_spawned_meanwhile_is_forgotten() {
         })
     }
     for _ in 0..10 {
-        on_each_size(async |runtime| {
+        on_threads(async |runtime| {
             let bounded = Runtime::builder().workers(runtime.runtime_info().workers.len()).max_processes(500);
             let bounded = bounded.build().expect("a runtime");
             bounded.spawn(spawns).expect("a process");

@@ -8,9 +8,11 @@
 mod bookkeeping;
 mod deaths;
 mod dumps;
+mod hogs;
 mod lifetimes;
 mod measure;
 mod messages;
+mod sockets;
 mod timers;
 mod trees;
 
@@ -25,7 +27,7 @@ const TOKENS: u64 = 100;
 type Workload = (&'static str, u64, fn(&Runtime, u64) -> Outcome);
 
 /// Name, default count, and what runs it. The counts make a case last about half a second.
-const WORKLOADS: [Workload; 38] = [
+const WORKLOADS: [Workload; 44] = [
     ("spawn_exit", 2_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, 64)),
     ("spawn_exit_burst", 1_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, u64::MAX)),
     ("spawn_hold", 1_000_000, lifetimes::spawn_hold),
@@ -61,6 +63,12 @@ const WORKLOADS: [Workload; 38] = [
     ("whereis", 20_000_000, bookkeeping::whereis),
     ("link_unlink", 4_000_000, bookkeeping::link_unlink),
     ("monitor_demonitor", 3_000_000, bookkeeping::monitor_demonitor),
+    ("pair_beside_none", 200_000, |runtime, n| hogs::pair_beside(runtime, n, 0, hogs::Kind::Yields)),
+    ("pair_beside_yielding", 20_000, |runtime, n| hogs::pair_beside(runtime, n, 4, hogs::Kind::Yields)),
+    ("pair_beside_stuck", 20_000, |runtime, n| hogs::pair_beside(runtime, n, 4, hogs::Kind::Sticks)),
+    ("tcp_echo", 100_000, |runtime, n| sockets::echo(runtime, n, 1, false)),
+    ("tcp_echo64", 200_000, |runtime, n| sockets::echo(runtime, n, PAIRS, false)),
+    ("tcp_echo_busy", 2_000, |runtime, n| sockets::echo(runtime, n, 1, true)),
     ("call_untimed", 3_000_000, |runtime, n| messages::call(runtime, n, 1, false)),
     ("dump", 100_000, dumps::dump),
     ("call64_untimed", 5_000_000, |runtime, n| messages::call(runtime, n, PAIRS, false)),

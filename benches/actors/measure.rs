@@ -38,6 +38,15 @@ pub(crate) fn rate_of(n: u64, unit: &'static str, took: Duration) -> Outcome {
     Outcome { value: n as f64 / wall_seconds, unit, n, wall_seconds, extras: Vec::new() }
 }
 
+/// The percentiles of these times, in microseconds.
+pub(crate) fn percentiles(mut times: Vec<Duration>) -> impl Fn(usize) -> f64 {
+    times.sort_unstable();
+    move |percent| {
+        let rank = (times.len() * percent).div_ceil(100).max(1);
+        times[rank - 1].as_secs_f64() * 1e6
+    }
+}
+
 /// Counts down to zero, then tells the one who waits.
 pub(crate) struct Latch {
     left: AtomicU64,

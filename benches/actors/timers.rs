@@ -1,5 +1,5 @@
 //! Driver: workloads of timers, as the Erlang benchmark has them.
-use crate::measure::{Outcome, YIELD_EVERY, begin, now, rate_of};
+use crate::measure::{Outcome, YIELD_EVERY, begin, now, percentiles, rate_of};
 use colloquium::{Context, Runtime};
 use std::time::Duration;
 
@@ -50,12 +50,7 @@ pub(crate) fn lateness(runtime: &Runtime, n: u64) -> Outcome {
         }
         late
     });
-    let mut late = measured.wait();
-    late.sort();
-    let percentile = |percent: usize| {
-        let rank = (late.len() * percent).div_ceil(100).max(1);
-        late[rank - 1].as_secs_f64() * 1e6
-    };
+    let percentile = percentiles(measured.wait());
     Outcome {
         value: percentile(99),
         unit: "us p99",

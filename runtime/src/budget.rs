@@ -2,31 +2,54 @@
 //!
 //! A worker refills it before each poll. Sends cannot yield, so they only charge; the next await of ours finds nothing
 //! left, wakes its own process and yields.
+use crate::info::Whereabouts;
 use crate::limits::REDUCTIONS;
 use std::cell::Cell;
 use std::task::{Context, Poll};
 
 thread_local! {
+    /// What each poll gets; less in a simulation, so that processes yield in many places.
+    static ALLOWANCE: Cell<u32> = const { Cell::new(REDUCTIONS) };
     static LEFT: Cell<u32> = const { Cell::new(REDUCTIONS) };
     /// Outside a worker nothing refills the budget, so nothing may yield for want of it.
     static COUNTING: Cell<bool> = const { Cell::new(false) };
+    /// What this poll awaited last.
+    static AWAITED: Cell<u8> = const { Cell::new(Whereabouts::Other.code()) };
 }
 
 /// Begins the budget of one poll.
 pub(crate) fn refill() {
-    LEFT.set(REDUCTIONS);
+    LEFT.set(ALLOWANCE.get());
     COUNTING.set(true);
+    AWAITED.set(Whereabouts::Other.code());
+}
+
+/// Notes what is awaited, for those who ask where a process hangs.
+#[inline]
+pub(crate) fn note_await(what: Whereabouts) {
+    AWAITED.set(what.code());
+}
+
+/// What the poll that ends awaited last.
+#[inline]
+pub(crate) fn awaited() -> u8 {
+    AWAITED.get()
 }
 
 /// Ends it: the reductions spent.
 pub(crate) fn settle() -> u32 {
     COUNTING.set(false);
-    REDUCTIONS - LEFT.get()
+    ALLOWANCE.get() - LEFT.get()
 }
 
 /// The reductions of the poll that ended last.
 pub(crate) fn last_used() -> u32 {
-    REDUCTIONS - LEFT.get() + 1
+    ALLOWANCE.get() - LEFT.get() + 1
+}
+
+/// What the next polls on this thread get.
+pub(crate) fn set_allowance(reductions: u32) {
+    ALLOWANCE.set(reductions);
 }
 
 /// Whether a process is being polled on this thread.
@@ -54,6 +77,7 @@ pub(crate) fn poll_proceed(cx: &Context<'_>) -> Poll<()> {
     let left = LEFT.get();
     if left == 0 && COUNTING.get() {
         cx.waker().wake_by_ref();
+        note_await(Whereabouts::Yield);
         return Poll::Pending;
     }
     LEFT.set(left.saturating_sub(1));

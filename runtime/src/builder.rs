@@ -2,10 +2,14 @@
 use crate::error::BuildError;
 use crate::guest::{Guest, Wanted};
 use crate::info::ShutdownReport;
+use crate::limits;
 use crate::runtime::Runtime;
+use crate::scheduler::overseer::oversee;
+use crate::scheduler::spare::Spares;
 use crate::scheduler::worker::{Queues, work};
 use crate::scheduler::{Home, Remote};
 use crate::shared::{Limits, Shared};
+use crate::simulation::simulator::Simulator;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +19,7 @@ use std::time::Duration;
 pub struct Builder {
     name: Arc<str>,
     workers: usize,
+    spares: usize,
     limits: Limits,
     panic_hook: bool,
     guest: Wanted,
@@ -23,7 +28,14 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { name: "colloquium".into(), workers, limits: Limits::default(), panic_hook: true, guest: Wanted::None }
+        Self {
+            name: "colloquium".into(),
+            workers,
+            spares: limits::SPARES,
+            limits: Limits::default(),
+            panic_hook: true,
+            guest: Wanted::None,
+        }
     }
 }
 
@@ -71,6 +83,24 @@ impl Builder {
         self
     }
 
+    /// How long a process may run without awaiting before that is a stall: 1 ms to an hour; 10 ms unless given.
+    ///
+    /// A stall is reported ([`Handle::stalls`](crate::Handle::stalls) says what of it), and a spare thread takes over what
+    /// the worker was about to run; at this time at the latest, and not before half of it. While any process runs, a
+    /// thread of the runtime's own looks at the workers twice in this time.
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.limits.stall = limit;
+        self
+    }
+
+    /// The most spare threads that stand in for stuck workers at a time, 1 to 1024; 16 unless given. Each is started when
+    /// it is first needed, and stays. When more processes run without awaiting than there are workers and spare threads,
+    /// the others wait for them.
+    pub fn max_spares(mut self, spares: usize) -> Self {
+        self.spares = spares;
+        self
+    }
+
     /// Whether the panic hook of the OS process may be chained, once, to learn where a process panicked and to hold a
     /// storm of messages back; true unless given. It leaves panics outside processes alone.
     pub fn panic_hook(mut self, install: bool) -> Self {
@@ -108,14 +138,32 @@ impl Builder {
     ///
     /// [`BuildError`]; nothing is left running.
     pub fn build(self) -> Result<Runtime, BuildError> {
+        if crate::simulation::simulator::entered().is_some() {
+            return Err(BuildError::InSimulation);
+        }
+        let guest = self.check()?;
+        self.start(guest)
+    }
+
+    /// The parts of a runtime in which a simulation takes the workers' place.
+    pub(crate) fn build_simulated(self, seed: u64, simulator: &Arc<Simulator>) -> Result<Arc<Home>, BuildError> {
+        self.check()?;
+        let shared = Arc::new(Shared::simulated(self.name, self.limits, seed, simulator));
+        Ok(Arc::new(Home { shared, index: 0 }))
+    }
+
+    fn check(&self) -> Result<Guest, BuildError> {
         const MOST_WORKERS: usize = 1024;
         const MOST_BLOCKING: usize = 4096;
         const MOST: usize = 1 << 31;
         if cfg!(panic = "abort") {
             return Err(BuildError::PanicAborts);
         }
+        let stall_millis = usize::try_from(self.limits.stall.as_millis()).unwrap_or(usize::MAX);
         let ranges = [
             ("workers", self.workers, MOST_WORKERS),
+            ("max_spares", self.spares, MOST_WORKERS),
+            ("stall_limit (in milliseconds)", stall_millis, limits::STALL_MOST_MILLIS),
             ("max_processes", self.limits.processes, MOST),
             ("max_names", self.limits.names, MOST),
             ("blocking_threads", self.limits.blocking.threads, MOST_BLOCKING),
@@ -128,13 +176,14 @@ impl Builder {
         if self.panic_hook {
             crate::hook::install();
         }
-        self.start(guest)
+        Ok(guest)
     }
 
     fn start(self, guest: Guest) -> Result<Runtime, BuildError> {
-        let queues: Vec<Queues> = (0..self.workers).map(|_| Queues::new()).collect();
+        let mut queues: Vec<Queues> = (0..self.workers + self.spares).map(|_| Queues::new()).collect();
         let remotes: Box<[Arc<Remote>]> = queues.iter().map(|queues| Arc::new(Remote::new(queues))).collect();
-        let mut shared = Shared::new(self.name, remotes, self.limits);
+        let spares = Spares::new(self.workers, queues.split_off(self.workers));
+        let mut shared = Shared::new(self.name, remotes, spares, self.limits);
         shared.guest = guest;
         let shared = Arc::new(shared);
         for (index, queues) in queues.into_iter().enumerate() {
@@ -147,7 +196,14 @@ impl Builder {
                 return Err(error.into());
             }
         }
-        Ok(Runtime::of(Arc::new(Home { shared, index: self.workers })))
+        let home = Arc::new(Home { shared: Arc::clone(&shared), index: self.workers });
+        let watched = Arc::clone(&home);
+        if let Err(error) = spawn_thread(&shared, "overseer", move || oversee(&watched)) {
+            shared.lifecycle.close(ShutdownReport::default());
+            shared.wake_all();
+            return Err(error.into());
+        }
+        Ok(Runtime::of(home))
     }
 }
 

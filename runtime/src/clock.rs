@@ -2,8 +2,9 @@
 //!
 //! Two atomics hold the latest reading of any worker's tick, `seen` to the millisecond and `tenths` to the tenth of a
 //! second. They are written and read relaxed: they serve stamps for people (when a process was spawned), never a deadline.
-//! They are written only when they change, so that the readers, one for each message, have them in their own caches. A
-//! simulated clock takes this file's place.
+//! They are written only when they change, so that the readers, one for each message, have them in their own caches.
+//!
+//! In a simulation nothing reads a clock: `seen` is the time, to the nanosecond, and the simulation moves it.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +12,8 @@ const MILLISECOND: u64 = 1_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Clock {
-    base: Instant,
+    /// When the runtime was made; `None` in a simulation.
+    base: Option<Instant>,
     base_system: SystemTime,
     seen: AtomicU64,
     tenths: AtomicU32,
@@ -21,16 +23,30 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(crate) fn new() -> Self {
         Self {
-            base: Instant::now(),
+            base: Some(Instant::now()),
             base_system: SystemTime::now(),
             seen: AtomicU64::new(0),
             tenths: AtomicU32::new(0),
         }
     }
 
+    /// A clock that stands at 0 until it is moved. For people, a simulation begins with the year 1970.
+    pub(crate) fn simulated() -> Self {
+        Self { base: None, base_system: SystemTime::UNIX_EPOCH, seen: AtomicU64::new(0), tenths: AtomicU32::new(0) }
+    }
+
+    /// Moves a simulated clock; never back.
+    pub(crate) fn pass_to(&self, moment: u64) {
+        debug_assert!(self.base.is_none(), "nobody moves the real time");
+        if moment > self.seen() {
+            self.note(moment);
+        }
+    }
+
     /// Nanoseconds since the runtime was made.
     pub(crate) fn now(&self) -> u64 {
-        let now = nanos(self.base.elapsed());
+        let Some(base) = self.base else { return self.seen() };
+        let now = nanos(base.elapsed());
         if now.saturating_sub(self.seen.load(Ordering::Relaxed)) >= MILLISECOND {
             self.note(now);
         }
@@ -39,7 +55,7 @@ impl Clock {
 
     /// As [`Clock::now`], by one who reads it over and over: without telling the others.
     pub(crate) fn peek(&self) -> u64 {
-        nanos(self.base.elapsed())
+        self.base.map_or_else(|| self.seen(), |base| nanos(base.elapsed()))
     }
 
     #[cold]

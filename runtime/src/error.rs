@@ -26,6 +26,9 @@ pub enum BuildError {
     #[cfg(feature = "tokio")]
     #[error("no tokio runtime is current on this thread")]
     NoTokio,
+    /// This thread runs a simulation, which has a runtime; one with threads of its own would not be determined by the seed.
+    #[error("a simulation cannot hold a runtime of threads: use the runtime that its body is given")]
+    InSimulation,
     /// The system gave no thread for a worker.
     #[error("no thread for a worker: {0}")]
     Thread(#[from] std::io::Error),

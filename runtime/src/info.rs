@@ -48,6 +48,76 @@ pub struct ProcessInfo {
     pub timers: usize,
     /// How long it has lived, to a tenth of a second.
     pub age: Duration,
+    /// Where in the program it was spawned.
+    pub spawned_at: Option<&'static Location<'static>>,
+    /// What it awaited last, or awaits.
+    pub whereabouts: Whereabouts,
+    /// For how long it has run without awaiting, if that is longer than the runtime's limit.
+    pub stalled: Option<Duration>,
+}
+
+/// What a process awaited when its last poll ended that has ended; while it waits, what it awaits. If it awaits several
+/// things at once, the one that was polled last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Whereabouts {
+    /// Nothing yet: it is in its first poll, or waits for that.
+    Start,
+    /// A message.
+    Receive,
+    /// The answer to a call.
+    Call,
+    /// Room in a mailbox.
+    Send,
+    /// The end of a process.
+    End,
+    /// A moment.
+    Sleep,
+    /// Its turn: it gave way, or its budget was spent.
+    Yield,
+    /// A socket.
+    Io,
+    /// Something that is not of this runtime.
+    Other,
+}
+
+impl Whereabouts {
+    const ALL: [Self; 9] = [
+        Self::Start,
+        Self::Receive,
+        Self::Call,
+        Self::Send,
+        Self::End,
+        Self::Sleep,
+        Self::Yield,
+        Self::Io,
+        Self::Other,
+    ];
+
+    /// What stands for it in a byte.
+    pub(crate) const fn code(self) -> u8 {
+        self as u8
+    }
+
+    pub(crate) fn of(code: u8) -> Self {
+        Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Other)
+    }
+}
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Receive => "receive",
+            Self::Call => "call",
+            Self::Send => "send",
+            Self::End => "end",
+            Self::Sleep => "sleep",
+            Self::Yield => "yield",
+            Self::Io => "io",
+            Self::Other => "other",
+        })
+    }
 }
 
 /// A process as it is seen in passing, when all of them are looked at ([`Handle::sample`](crate::Handle::sample)): less than
@@ -67,6 +137,8 @@ pub struct ProcessSample {
     pub polled: Option<Duration>,
     /// Operations it has spent, and polls.
     pub reductions: u64,
+    /// What it awaited last, or awaits.
+    pub whereabouts: Whereabouts,
     /// What stands behind its lock; `None` if the lock could not be had in time.
     pub inside: Option<ProcessInside>,
 }
@@ -120,6 +192,12 @@ pub struct RuntimeInfo {
     pub names: usize,
     /// Abnormal exits so far.
     pub abnormal_exits: u64,
+    /// Stalls so far.
+    pub stalls: u64,
+    /// Of these, those that last.
+    pub stalled: usize,
+    /// Spare threads that stand in for a stuck worker now.
+    pub spares: usize,
     /// How long it has been up.
     pub uptime: Duration,
     /// The time of day, since the beginning of 1970 (UTC).

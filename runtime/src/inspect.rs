@@ -1,5 +1,5 @@
 //! Driver: reads what the runtime tells about itself, taking each lock for a moment.
-use crate::info::{Activity, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, WorkerInfo};
+use crate::info::{Activity, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, Whereabouts, WorkerInfo};
 use crate::limits::{INFO_PEERS, SAMPLE_WAITS};
 use crate::pid::Pid;
 use crate::process::control::{AnyProcess, Core, Extra, Head};
@@ -48,6 +48,9 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
             .unwrap_or_default(),
         timers: extra.map_or(0, |extra| extra.timers.len()),
         age: tenths(head.started),
+        spawned_at: shared.sites.place(core.site),
+        whereabouts: Whereabouts::of(head.whereabouts.load(Ordering::Relaxed)),
+        stalled: shared.stalls.of(head.pid, now),
     })
 }
 
@@ -68,7 +71,7 @@ fn activity(head: &Head, core: &Core, tenths: impl Fn(u32) -> Duration) -> Activ
 pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(ProcessSample)) -> usize {
     let now = shared.clock.now();
     let polling: Vec<(Pid, Duration)> =
-        shared.scheduler.remotes.iter().filter_map(|remote| polling(remote, shared.tag, now)).collect();
+        shared.scheduler.remotes().iter().filter_map(|remote| polling(remote, shared.tag, now)).collect();
     let tenths = |at: u32| Duration::from_nanos(now.saturating_sub(u64::from(at) * 100_000_000));
     let mut waits = SAMPLE_WAITS;
     shared.table.for_each_within(patience, |process| {
@@ -95,6 +98,7 @@ pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(P
             doomed: !head.is_alive(),
             polled: polling.iter().find(|(pid, _)| *pid == head.pid).map(|(_, since)| *since),
             reductions: head.reductions.load(Ordering::Relaxed),
+            whereabouts: Whereabouts::of(head.whereabouts.load(Ordering::Relaxed)),
             inside,
         });
     })
@@ -108,7 +112,7 @@ fn polling(remote: &Remote, tag: u32, now: u64) -> Option<(Pid, Duration)> {
 /// Reads the runtime.
 pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
     let now = shared.clock.now();
-    let workers = shared.scheduler.remotes.iter().map(|remote| {
+    let workers = shared.scheduler.remotes[..shared.scheduler.workers].iter().map(|remote| {
         let counters = &remote.counters;
         WorkerInfo {
             polls: counters.polls.load(Ordering::Relaxed),
@@ -120,6 +124,7 @@ pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
             polling: polling(remote, shared.tag, now),
         }
     });
+    let (stalled, stalls) = shared.stalls.numbers();
     RuntimeInfo {
         name: shared.name.clone(),
         processes: shared.table.len(),
@@ -127,6 +132,9 @@ pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
         timers: shared.timers.len(),
         names: shared.registry.names().len(),
         abnormal_exits: shared.reports.abnormal_exits().1,
+        stalls,
+        stalled,
+        spares: shared.scheduler.spares.on_duty(),
         uptime: Duration::from_nanos(now),
         since_1970: shared.clock.system(now).duration_since(UNIX_EPOCH).unwrap_or_default(),
         queued: shared.scheduler.injector.len() + shared.scheduler.system.len(),

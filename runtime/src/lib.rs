@@ -43,14 +43,17 @@ mod block_on;
 mod blocking;
 mod budget;
 mod builder;
+mod chance;
 mod charged;
 mod clock;
+mod entropy;
 mod error;
 mod exit;
 mod guest;
 mod hook;
 mod info;
 mod inspect;
+mod io;
 mod lifecycle;
 mod limits;
 mod link;
@@ -58,6 +61,7 @@ mod link;
 mod loom_models;
 mod mailbox;
 mod monitor;
+pub mod net;
 mod pg;
 mod pid;
 mod process;
@@ -69,13 +73,18 @@ mod sealed;
 mod shared;
 mod shutdown;
 mod signal;
+pub mod simulation;
+mod site;
+mod stalls;
 mod sync;
 mod target;
+pub mod testing;
 mod timer;
 
 pub use blocking::RunBlocking;
 pub use blocking::job::CancelFlag;
 pub use builder::Builder;
+pub use chance::Rng;
 pub use charged::{Charged, charged};
 pub use error::{
     BlockingError, BlockingErrorKind, BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded,
@@ -84,7 +93,7 @@ pub use error::{
 pub use exit::{Cause, ExitReason, IntoExitReason, Panic};
 pub use info::{
     Activity, BlockingInfo, BlockingWork, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, ShutdownReport,
-    Wedged, WorkerInfo,
+    Wedged, Whereabouts, WorkerInfo,
 };
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;
@@ -99,6 +108,8 @@ pub use process::spawn::ProcessBuilder;
 pub use report::AbnormalExit;
 pub use runtime::{Handle, Runtime};
 pub use signal::{Down, Exit};
+pub use simulation::Simulation;
+pub use stalls::Stall;
 pub use target::Target;
 pub use timer::deliver::TimerRef;
 pub use timer::sleep::Sleep;

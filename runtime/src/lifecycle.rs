@@ -49,6 +49,11 @@ impl Lifecycle {
         first
     }
 
+    /// By when the shutdown that has begun is to be over.
+    pub(crate) fn until(&self) -> Option<u64> {
+        self.end.lock().until
+    }
+
     /// A process has left the table, and perhaps was the last.
     pub(crate) fn process_ended(&self, table: &Table) {
         if self.is_closing() && table.len() == 0 {

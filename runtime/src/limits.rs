@@ -13,6 +13,8 @@ pub(crate) const CALL: Duration = Duration::from_secs(5);
 pub(crate) const REDUCTIONS: u32 = 200;
 /// Links and monitors told of a death in one poll; then the dying process yields.
 pub(crate) const TOLD_PER_POLL: usize = 64;
+/// Virtual time that a piece of blocking work takes in a simulation, at most.
+pub(crate) const SIMULATED_BLOCKING: Duration = Duration::from_millis(2);
 /// Of so many newborn processes that a worker takes, one is the oldest; the others are the youngest.
 pub(crate) const OLDEST_NEWBORN: u32 = 16;
 /// Polls between two looks at the clock, the timers and the injector by a busy worker.
@@ -30,11 +32,29 @@ pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
 /// After so long in one poll a worker counts as stuck, as far as its newborns and its LIFO slot are concerned.
 pub(crate) const STUCK: Duration = Duration::from_micros(5);
+/// How long a process may run without awaiting, unless the builder says otherwise: many times what the budget of a poll
+/// takes, and what those who wait behind it hardly notice. The overseer looks at each worker twice in that time.
+pub(crate) const STALL: Duration = Duration::from_millis(10);
+/// The longest such limit in milliseconds, which is as good as none: an hour.
+pub(crate) const STALL_MOST_MILLIS: usize = 3_600_000;
+/// Spare threads, unless the builder says otherwise: so many processes may be stuck at a time beyond the number of workers
+/// before others suffer. Each takes two kilobytes, and a thread once it is used.
+pub(crate) const SPARES: usize = 16;
+/// Looks in a row at which all workers sleep before the overseer sleeps too, so that a wake-up now and then does not wake
+/// two threads.
+pub(crate) const QUIET_LOOKS: u32 = 4;
+/// Stalls that are over and remembered.
+pub(crate) const STALLS_KEPT: usize = 64;
+/// Reports of stalls that wait for a slow listener; more are counted and told with the next.
+pub(crate) const STALLS_UNTOLD: usize = 64;
+/// How long sockets wait for a look by busy workers: a few ticks, and well below a millisecond.
+pub(crate) const IO_POLL: Duration = Duration::from_micros(200);
+/// Events of sockets fetched at a time; the rest comes with the next fetch.
+pub(crate) const IO_EVENTS: usize = 1024;
 /// Ticks that a time-out stays with its worker before it gets a timer: a call that is queued behind some dozens of others is
 /// over by then.
 pub(crate) const FRESH_TICKS: usize = 4;
-/// A worker that has not ticked for so long is stuck, and others take over the time-outs it has collected. So often one of
-/// those that sleep looks up while others are awake.
+/// A worker that has not ticked for so long is stuck, and others take over the time-outs it has collected.
 pub(crate) const FRESH_STALE: Duration = Duration::from_millis(10);
 /// Time-outs that a worker collects before it looks at the clock for them.
 pub(crate) const FRESH_TIME_OUTS: usize = 256;
@@ -64,6 +84,15 @@ pub(crate) const BLOCKING_QUEUE: usize = 4096;
 pub(crate) const BLOCKING_IDLE: Duration = Duration::from_secs(10);
 /// A worker with nothing to do and no timer looks up this often all the same, against a lost wake-up of the system's.
 pub(crate) const PARK: Duration = Duration::from_secs(60);
+
+/// Steps of a simulation, unless told otherwise: some seconds of work, which only an endless loop needs.
+pub(crate) const SIMULATED_STEPS: u64 = 5_000_000;
+/// Virtual time of a simulation, unless told otherwise: what only a program that polls and waits for ever comes to.
+pub(crate) const SIMULATED_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most virtual time that a simulated poll takes, unless told otherwise: a short poll's, so that time-outs are met in order.
+pub(crate) const SIMULATED_POLL: Duration = Duration::from_micros(2);
+/// Lines of a simulation's trace that are kept, unless told otherwise: what a person reads at most.
+pub(crate) const TRACE_LINES: usize = 2_000;
 
 const _: () = assert!(REDUCTIONS > TICK_POLLS && MAILBOX_KEEPS >= 4 && TOLD_PER_POLL > 0);
 const _: () = assert!(STUCK.as_nanos() < PATIENCE.as_nanos() && PATIENCE.as_nanos() < SEARCH.as_nanos());

@@ -5,6 +5,7 @@ use crate::blocking::job::{CancelFlag, Job, JobCell, Origin, Outcome};
 use crate::blocking::pool::Pool;
 use crate::blocking::staff::{Bounds, Count, Refusal};
 use crate::exit::ExitReason;
+use crate::io::readiness::{Chance, Direction, Edge, Readiness};
 use crate::mailbox::Mailbox;
 use crate::monitor::MonitorRef;
 use crate::process::context::Context;
@@ -14,7 +15,9 @@ use crate::process::send::Turn;
 use crate::process::{ending, joint};
 use crate::scheduler::Home;
 use crate::scheduler::idle::Idle;
+use crate::scheduler::parker::{Place, Sleeper};
 use crate::scheduler::slot::Slot;
+use crate::scheduler::vigil::Vigil;
 use crate::signal::Signal;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use loom::thread;
@@ -69,7 +72,7 @@ fn run<F: Future>(token: &Arc<Token>, future: F) -> F::Output {
 
 fn process(home: &Arc<Home>, mailbox: Mailbox) -> Arc<Control<u32>> {
     let made = home.shared.table.insert(0, |pid| {
-        let control = Arc::new(Control::<u32>::new(Head::new(pid, None, Arc::clone(home), false), mailbox));
+        let control = Arc::new(Control::<u32>::new(Head::new(pid, None, Arc::clone(home)), mailbox));
         (control.clone() as AnyProcess, control)
     });
     made.expect("room in the table")
@@ -92,7 +95,7 @@ fn a_message_finds_the_receiver_awake_or_wakes_it() {
         let (mut context, token) = adopt(&control);
         let senders = [1, 2].map(|message| {
             let control = Arc::clone(&control);
-            thread::spawn(move || assert!(control.push(message, None).is_ok()))
+            thread::spawn(move || assert!(control.push(message).is_ok()))
         });
         let got = run(&token, context.recv()) + run(&token, context.recv());
         assert_eq!(got, 3);
@@ -120,7 +123,7 @@ fn a_doomed_process_is_woken_whatever_it_waits_for() {
         }
         killer.join().expect("no killer fails");
         assert_eq!(control.inner.lock().core.fate, Some(ExitReason::Killed));
-        assert!(control.push(1, None).is_err());
+        assert!(control.push(1).is_err());
     });
 }
 
@@ -130,7 +133,7 @@ fn a_waiting_sender_is_let_in_when_there_is_room() {
         let home = Home::detached();
         let control = process(&home, Mailbox::bounded(1));
         let (mut context, token) = adopt(&control);
-        assert!(control.push(1, None).is_ok());
+        assert!(control.push(1).is_ok());
         let sender = {
             let control = Arc::clone(&control);
             thread::spawn(move || {
@@ -278,7 +281,7 @@ fn work_finds_a_worker_awake_or_wakes_it() {
                     if work.swap(false, Ordering::AcqRel) {
                         break;
                     }
-                    idle.enter(0, u64::MAX, u64::MAX);
+                    idle.enter(0, u64::MAX);
                     if std::mem::take(&mut searching) {
                         idle.stop_search();
                     }
@@ -318,7 +321,7 @@ fn an_earlier_timer_finds_the_timekeeper_awake_or_wakes_it() {
                     if until == 5 {
                         break;
                     }
-                    idle.enter(0, until, u64::MAX);
+                    idle.enter(0, until);
                     Idle::before_last_look();
                     if !idle.is_unattended(next.load(Ordering::SeqCst)) {
                         token.park();
@@ -334,6 +337,97 @@ fn an_earlier_timer_finds_the_timekeeper_awake_or_wakes_it() {
             token.unpark();
         }
         worker.join().expect("the worker saw the timer");
+    });
+}
+
+/// An overseer that wants to rest against a worker that wakes up: `Local::sleep` and `overseer::oversee`. Were the overseer
+/// to rest while the worker is awake, nobody would see that get stuck.
+#[test]
+fn no_worker_is_awake_while_the_overseer_rests_unwoken() {
+    explore(|| {
+        let (idle, vigil) = (Arc::new(Idle::new(1)), Arc::new(Vigil::new()));
+        idle.enter(0, u64::MAX);
+        let worker = {
+            let (idle, vigil) = (Arc::clone(&idle), Arc::clone(&vigil));
+            thread::spawn(move || {
+                assert!(idle.leave(0));
+                vigil.resume();
+            })
+        };
+        let rests = vigil.rest(|| idle.asleep() == 1);
+        worker.join().expect("the worker does not fail");
+        assert!(!rests || !vigil.is_dormant(), "it rests, and the worker has not woken it");
+    });
+}
+
+/// One who sleeps, parked first and in the poller then, against one who wakes it twice for two things: `Parker`.
+#[test]
+fn a_sleeper_is_woken_where_it_sleeps() {
+    explore(|| {
+        let sleeper = Arc::new((Sleeper::new(), Token::default(), Token::default(), AtomicU64::new(0)));
+        let waker = {
+            let sleeper = Arc::clone(&sleeper);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    sleeper.3.fetch_add(1, Ordering::AcqRel);
+                    match sleeper.0.notify() {
+                        Some(Place::Parked) => sleeper.1.unpark(),
+                        Some(Place::Polling) => sleeper.2.unpark(),
+                        None => {}
+                    }
+                }
+            })
+        };
+        let (word, parked, polling, things) = &*sleeper;
+        for (place, token, number) in [(Place::Parked, parked, 1), (Place::Polling, polling, 2)] {
+            while things.load(Ordering::Acquire) < number {
+                if word.enter(place) {
+                    token.park();
+                }
+                word.leave();
+            }
+        }
+        waker.join().expect("the waker does not fail");
+    });
+}
+
+/// One who tries and waits against a poller that tells of edges, each after something has come: `Socket::poll_try`.
+#[test]
+fn no_edge_is_lost_between_an_attempt_and_the_wait() {
+    explore(|| {
+        let socket = Arc::new((Readiness::new(), AtomicU64::new(0)));
+        let poller = {
+            let socket = Arc::clone(&socket);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    socket.1.fetch_add(1, Ordering::AcqRel);
+                    let edge = Edge { readable: true, ..Edge::default() };
+                    socket.0.tell(edge).into_iter().flatten().for_each(Waker::wake);
+                }
+            })
+        };
+        let (readiness, came) = &*socket;
+        let token = Arc::new(Token::default());
+        let waker = Waker::from(Arc::clone(&token));
+        let mut taken = 0;
+        while taken < 2 {
+            match readiness.chance(Direction::Read) {
+                Chance::Try(told) => match came.swap(0, Ordering::AcqRel) {
+                    0 => readiness.refused(Direction::Read, told),
+                    some => {
+                        taken += some;
+                        readiness.drained(Direction::Read, told);
+                    }
+                },
+                Chance::Wait => {
+                    if readiness.wait(Direction::Read, &waker).is_pending() {
+                        token.park();
+                    }
+                }
+                Chance::Over => unreachable!("nobody ends it"),
+            }
+        }
+        poller.join().expect("the poller does not fail");
     });
 }
 

@@ -1,5 +1,6 @@
 //! Driver: a runtime as its users hold it.
 use crate::builder::{Builder, spawn_thread};
+use crate::chance::Rng;
 use crate::error::{BuildError, LookupError, RegisterError, SpawnError};
 use crate::exit::{ExitReason, IntoExitReason};
 use crate::info::{ProcessInfo, ProcessSample, RuntimeInfo, ShutdownReport};
@@ -14,6 +15,8 @@ use crate::scheduler::Home;
 use crate::scheduler::worker::Local;
 use crate::shared::Shared;
 use crate::signal::Exit;
+use crate::simulation::simulator;
+use crate::stalls::Stall;
 use crate::target::{Target, find};
 use crate::timer::deliver::{self, TimerRef, typed};
 use crate::timer::sleep::{Alarm, Sleep};
@@ -118,6 +121,7 @@ impl Handle {
     }
 
     fn shared(&self) -> &Arc<Shared> {
+        self.home.shared.settle();
         &self.home.shared
     }
 
@@ -129,6 +133,7 @@ impl Handle {
     /// # Errors
     ///
     /// [`SpawnError`]: the limit of processes, or a runtime that shuts down.
+    #[track_caller]
     pub fn spawn<M, F, Fut>(&self, body: F) -> Result<Address<M>, SpawnError>
     where
         M: Send + 'static,
@@ -263,6 +268,12 @@ impl Handle {
         self.shared().lifecycle.is_closing()
     }
 
+    /// Whether this is a simulation's: what has threads of its own cannot be part of it.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.shared().scheduler.simulator.is_some()
+    }
+
     /// The pids of all live processes.
     #[must_use]
     pub fn processes(&self) -> Vec<Pid> {
@@ -308,14 +319,32 @@ impl Handle {
         Duration::from_nanos(self.shared().clock.now())
     }
 
+    /// A fresh source of random numbers. In a simulation they come from the seed; else from the system's.
+    #[must_use]
+    pub fn rng(&self) -> Rng {
+        Rng::from_seed(crate::entropy::draw(self.shared()))
+    }
+
+    /// The stalls that last, and the last 64 that are over: processes that ran for longer than
+    /// [`Builder::stall_limit`] without awaiting, and so held up their worker until a spare thread took over. They are
+    /// reported through `tracing` as well. A process that was told to end meanwhile is shown as wedged.
+    #[must_use]
+    pub fn stalls(&self) -> Vec<Stall> {
+        let shared = self.shared();
+        shared.stalls.all(shared.clock.now())
+    }
+
     /// Runs a future on this thread, to its end.
     ///
     /// # Panics
     ///
-    /// On a worker of a runtime: there it would hold up other processes, or wait for one that it holds up itself.
+    /// On a worker of a runtime: there it would hold up other processes, or wait for one that it holds up itself. In a
+    /// [`Simulation`](crate::Simulation), and on a runtime of one.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let on_worker = Local::with(|local| local.is_some());
         assert!(!on_worker, "block_on within a process: await the future instead");
+        let simulated = simulator::entered().is_some() || self.home.shared.scheduler.simulator.is_some();
+        assert!(!simulated, "block_on in a simulation, which has one thread: await the future instead");
         crate::block_on::block_on(future)
     }
 
@@ -337,7 +366,8 @@ impl Handle {
     /// earlier.
     fn begin_shutdown(&self, deadline: Duration) {
         let shared = self.shared();
-        if !shared.lifecycle.begin(shared.clock.deadline(deadline)) {
+        if !shared.lifecycle.begin(shared.clock.deadline(deadline)) || shared.scheduler.simulator.is_some() {
+            // It goes on already, or the simulation sees to it step by step.
             return;
         }
         let on_thread = Arc::clone(shared);

@@ -12,14 +12,18 @@ use crate::registry::Registry;
 use crate::report::Reports;
 use crate::scheduler::parker::Parker;
 use crate::scheduler::slot::Slot;
+use crate::scheduler::spare::Spares;
 use crate::scheduler::worker::Queues;
 use crate::scheduler::{Remote, Scheduler, Task};
+use crate::simulation::simulator::Simulator;
+use crate::site::Sites;
+use crate::stalls::Stalls;
 use crate::timer::Timers;
 use crossbeam_utils::CachePadded;
 use once_cell::sync::OnceCell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 /// The parts of a runtime that its workers share.
@@ -34,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) timers: Timers,
     pub(crate) scheduler: Scheduler,
     pub(crate) reports: Reports,
+    pub(crate) stalls: Stalls,
+    pub(crate) sites: Sites,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) limits: Limits,
     pub(crate) guest: Guest,
@@ -45,6 +51,8 @@ pub(crate) struct Limits {
     pub(crate) names: usize,
     pub(crate) blocking: Bounds,
     pub(crate) blocking_idle: Duration,
+    /// How long a process may run without awaiting.
+    pub(crate) stall: Duration,
 }
 
 impl Default for Limits {
@@ -54,27 +62,53 @@ impl Default for Limits {
             names: limits::NAMES,
             blocking: Bounds { threads: limits::BLOCKING_THREADS, queue: limits::BLOCKING_QUEUE },
             blocking_idle: limits::BLOCKING_IDLE,
+            stall: limits::STALL,
         }
     }
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>, remotes: Box<[Arc<Remote>]>, limits: Limits) -> Self {
-        let workers = remotes.len();
+    pub(crate) fn new(name: Arc<str>, remotes: Box<[Arc<Remote>]>, spares: Spares, limits: Limits) -> Self {
+        Self::with(name, remotes, spares, limits, RandomState::new().hash_one(0), None)
+    }
+
+    /// The parts of a runtime that is simulated by this seed.
+    pub(crate) fn simulated(name: Arc<str>, limits: Limits, seed: u64, simulator: &Arc<Simulator>) -> Self {
+        Self::with(
+            name,
+            Box::new([]),
+            Spares::new(0, Vec::new()),
+            limits,
+            crate::chance::mix(seed),
+            Some(Arc::clone(simulator)),
+        )
+    }
+
+    fn with(
+        name: Arc<str>,
+        remotes: Box<[Arc<Remote>]>,
+        spares: Spares,
+        limits: Limits,
+        tag: u64,
+        simulator: Option<Arc<Simulator>>,
+    ) -> Self {
+        let workers = remotes.len() - spares.most();
         #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let tag = RandomState::new().hash_one(workers) as u32;
+        let tag = tag as u32;
         Self {
             tag,
             name,
-            clock: Clock::new(),
+            clock: if simulator.is_some() { Clock::simulated() } else { Clock::new() },
             // More shards than workers, so that spawners and reapers seldom meet.
             table: Table::new((workers + 1).next_power_of_two() * 8, limits.processes, tag),
             registry: Registry::new(limits.names),
             groups: OnceCell::new(),
             blocking: OnceCell::new(),
             timers: Timers::new(workers + 1),
-            scheduler: Scheduler::new(remotes),
+            scheduler: Scheduler::new(remotes, spares, simulator),
             reports: Reports::default(),
+            stalls: Stalls::default(),
+            sites: Sites::new(tag),
             lifecycle: Lifecycle::default(),
             limits,
             guest: Guest::default(),
@@ -95,8 +129,19 @@ impl Shared {
         self.blocking.get()
     }
 
+    /// In a simulation: what the process that is being polled has sent arrives, for it is about to look.
+    #[inline]
+    pub(crate) fn settle(&self) {
+        if let Some(simulator) = &self.scheduler.simulator {
+            simulator.flush();
+        }
+    }
+
     /// Drops what was queued after the workers had gone. Each drop ends a process, which may queue others.
     pub(crate) fn discard_queued(&self) {
+        if let Some(simulator) = &self.scheduler.simulator {
+            return simulator.discard_all();
+        }
         for queue in [&self.scheduler.system, &self.scheduler.injector] {
             loop {
                 match queue.steal() {
@@ -110,14 +155,16 @@ impl Shared {
     }
 
     pub(crate) fn wake_all(&self) {
-        self.scheduler.remotes.iter().for_each(|remote| remote.parker.unpark());
+        (0..self.scheduler.remotes.len()).for_each(|index| self.scheduler.unpark(index));
+        self.scheduler.spares.wake_resting();
+        self.scheduler.vigil.wake();
     }
 
     #[cfg(test)]
     pub(crate) fn detached() -> Arc<Self> {
         let limits = Limits { processes: 1000, names: 1000, ..Limits::default() };
         let remote = Remote::new(&Queues::new());
-        Arc::new(Self::new("detached".into(), Box::new([Arc::new(remote)]), limits))
+        Arc::new(Self::new("detached".into(), Box::new([Arc::new(remote)]), Spares::new(1, Vec::new()), limits))
     }
 }
 
@@ -132,6 +179,7 @@ impl Remote {
             fresh: CachePadded::default(),
             ticked: AtomicU64::new(0),
             polled: AtomicU64::new(0),
+            dismissed: AtomicBool::new(false),
         }
     }
 }

@@ -11,29 +11,45 @@ use crate::timer::Entry;
 
 /// Tells all processes to stop, kills those that remain, reports those that cannot be killed, and closes the runtime.
 pub(crate) fn run(shared: &Shared) {
-    let mut report = ShutdownReport::default();
-    let told = each(shared, |process| {
-        send_exit(process, Exit { from: None, reason: ExitReason::Shutdown, by_link: false });
-    });
-    // For the killed to die in: a second, or a tenth of the time if that is less.
-    let margin = |time: u64| nanos(KILL_MARGIN).min(time / 10);
-    let mut remaining = 0;
+    let told = tell(shared);
+    let mut killed = 0;
     let empty = || shared.table.len() == 0;
-    if shared.lifecycle.wait_until(empty, &shared.clock, margin) {
+    if shared.lifecycle.wait_until(empty, &shared.clock, kill_margin) {
         shared.blocking().close();
     } else {
-        report.killed = each(shared, |process| doom(process, ExitReason::Killed));
+        killed = kill(shared);
         // Now, so that what runs for others has the rest of the time to see its flag.
         shared.blocking().close();
         shared.lifecycle.wait_until(empty, &shared.clock, |_| 0);
-        remaining = each(shared, |process| {
-            if shared.scheduler.is_polled(process.head().pid) {
-                report.wedged.extend(crate::inspect::inspect(process, true));
-            }
-        });
     }
+    close(shared, told, killed);
+}
+
+/// Tells all processes to stop; how many.
+pub(crate) fn tell(shared: &Shared) -> usize {
+    each(shared, |process| send_exit(process, Exit { from: None, reason: ExitReason::Shutdown, by_link: false }))
+}
+
+/// Kills those that remain; how many.
+pub(crate) fn kill(shared: &Shared) -> usize {
+    each(shared, |process| doom(process, ExitReason::Killed))
+}
+
+/// What is left of so much time for the killed to die in: a second, or a tenth if that is less.
+pub(crate) fn kill_margin(time: u64) -> u64 {
+    nanos(KILL_MARGIN).min(time / 10)
+}
+
+/// Closes the runtime, whoever is still there.
+pub(crate) fn close(shared: &Shared, told: usize, killed: usize) {
+    let mut report = ShutdownReport::default();
+    let remaining = each(shared, |process| {
+        if shared.scheduler.is_polled(process.head().pid) {
+            report.wedged.extend(crate::inspect::inspect(process, true));
+        }
+    });
     // Who is neither gone nor in a poll is dropped unpolled, below or by its worker.
-    report.killed = report.killed.saturating_sub(report.wedged.len());
+    report.killed = killed.saturating_sub(report.wedged.len());
     report.stopped = told.saturating_sub(report.killed + report.wedged.len());
     shared.lifecycle.wait_until(|| shared.blocking().is_quiet(), &shared.clock, |_| 0);
     report.blocking = crate::blocking::leave_behind(shared);
@@ -42,6 +58,7 @@ pub(crate) fn run(shared: &Shared) {
     for timer in shared.timers.drain() {
         end_timer(timer);
     }
+    shared.scheduler.io.close();
     shared.discard_queued();
     if remaining > 0 {
         each(shared, release_waiting);

@@ -40,3 +40,14 @@ pub(crate) enum Signal {
     Down(Down),
     Group(GroupEvent),
 }
+
+impl Signal {
+    /// One word for each kind.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Exit(_) => "exit",
+            Self::Down(_) => "down",
+            Self::Group(_) => "group",
+        }
+    }
+}

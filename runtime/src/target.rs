@@ -34,6 +34,7 @@ mod sealed {
 
 /// Looks a target up.
 pub(crate) fn find(target: &impl Target, home: &Home) -> Result<AnyProcess, Option<Pid>> {
+    home.shared.settle();
     target.find(&Seeker(home)).0
 }
 

@@ -1,14 +1,17 @@
 //! Waiting with a bound, and polling by hand: what the conformance tests do instead of sleeping.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use colloquium::simulation::{self, is_simulated};
+use colloquium::testing::wait_for;
 use colloquium::{Context, ExitReason, Handle, IntoExitReason, Runtime};
 use std::future::{Future, poll_fn};
+use std::ops::{Add, Sub};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than anything takes but a hang, on a machine however loaded.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -19,8 +22,50 @@ fn clock() -> &'static Runtime {
     CLOCK.get_or_init(|| Runtime::builder().name("patience").workers(1).build().expect("a runtime"))
 }
 
-/// Awaits `future`; fails if that takes as long as only a hang does.
+/// A moment: the system's, which is not the runtime's, or the virtual one of the simulation.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(crate) enum Moment {
+    Real(Instant),
+    Virtual(Duration),
+}
+
+#[expect(clippy::disallowed_methods, reason = "never early is told by a clock that is not the runtime's")]
+pub(crate) fn now() -> Moment {
+    simulation::handle().map_or_else(|| Moment::Real(Instant::now()), |runtime| Moment::Virtual(runtime.now()))
+}
+
+impl Moment {
+    pub(crate) fn elapsed(self) -> Duration {
+        now() - self
+    }
+}
+
+impl Sub for Moment {
+    type Output = Duration;
+    fn sub(self, earlier: Self) -> Duration {
+        match (self, earlier) {
+            (Self::Real(later), Self::Real(earlier)) => later - earlier,
+            (Self::Virtual(later), Self::Virtual(earlier)) => later - earlier,
+            _ => panic!("a test is simulated or not"),
+        }
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+    fn add(self, time: Duration) -> Self {
+        match self {
+            Self::Real(moment) => Self::Real(moment + time),
+            Self::Virtual(moment) => Self::Virtual(moment + time),
+        }
+    }
+}
+
+/// Awaits `future`; fails if that takes as long as only a hang does. A simulation finds that by itself.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    if is_simulated() {
+        return future.await;
+    }
     let mut future = pin!(future);
     let mut patience = pin!(clock().sleep(PATIENCE));
     poll_fn(|cx| {
@@ -54,8 +99,21 @@ pub(crate) async fn next<T>(channel: &mut Receiver<T>) -> T {
     .await
 }
 
+/// What has to come through the channel, for a body that does not await.
+pub(crate) fn came<T>(channel: &Receiver<T>) -> T {
+    if is_simulated() {
+        wait_for(|| channel.try_recv().ok())
+    } else {
+        channel.recv_timeout(PATIENCE).expect("what was to come")
+    }
+}
+
 /// Lets others run, whoever polls.
 async fn yield_once() {
+    if let Some(runtime) = simulation::handle() {
+        // What is waited for may need time, and that passes at once when all wait.
+        runtime.sleep(Duration::from_micros(100)).await;
+    }
     let mut yielded = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {

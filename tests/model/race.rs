@@ -1,5 +1,5 @@
 //! Processes that link, monitor and end each other at once, and what must hold of them when all is quiet.
-use crate::model::stage::{await_agreement, bound, ended_now};
+use crate::model::stage::{await_agreement, ended_now, receive};
 use colloquium::{Address, Context, Down, Exit, ExitReason, MonitorRef, Pid, Runtime};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -208,6 +208,11 @@ async fn carry_out(ctx: &mut Context<Msg>, everybody: &[Address<Msg>], report: &
 /// Lets the scripts run against each other, some deeds at a time, and compares what all know of each other in between.
 pub(crate) fn run(workers: usize, scripts: &[Script]) -> Result<(), String> {
     let runtime = Runtime::builder().workers(workers).build().expect("a runtime");
+    runtime.block_on(run_in(runtime.clone(), workers, scripts))
+}
+
+/// As [`run`], in a runtime that is there. So many of its processes go at the same moment.
+pub(crate) async fn run_in(runtime: Runtime, workers: usize, scripts: &[Script]) -> Result<(), String> {
     let everybody: Arc<[Address<Msg>]> = scripts.iter().map(|_| runtime.spawn(act).expect("a process")).collect();
     let rounds = scripts.iter().map(|script| script.len().div_ceil(DEEDS)).max().unwrap_or_default();
     for round in 0..rounds {
@@ -222,7 +227,7 @@ pub(crate) fn run(workers: usize, scripts: &[Script]) -> Result<(), String> {
         if round == rounds / 2 {
             everybody[0].kill();
         }
-        if all_done.recv_timeout(bound()) != Err(mpsc::RecvTimeoutError::Disconnected) {
+        if receive(&all_done) != Err(mpsc::RecvTimeoutError::Disconnected) {
             return Err("a round did not end".to_owned());
         }
         await_agreement(|| unrest(&runtime, &everybody))?;
@@ -230,11 +235,11 @@ pub(crate) fn run(workers: usize, scripts: &[Script]) -> Result<(), String> {
     for (at, address) in everybody.iter().enumerate().filter(|(_, address)| address.is_alive()) {
         let (to, report) = mpsc::channel();
         let _ = address.send(Msg::Report(to));
-        let report = report.recv_timeout(bound()).map_err(|error| format!("process {at} reports nothing: {error}"))?;
+        let report = receive(&report).map_err(|error| format!("process {at} reports nothing: {error}"))?;
         let checked = check_monitors(&runtime, &everybody, address, &report);
         checked.and_then(|()| check_exits(&everybody, &report)).map_err(|error| format!("process {at}: {error}"))?;
     }
-    shut_down(&runtime)
+    shut_down(&runtime).await
 }
 
 /// What still stands between a live process and a dead one, or only on one side. With nothing of that, nobody can end
@@ -339,10 +344,10 @@ fn check_exits(everybody: &[Address<Msg>], report: &Report) -> Result<(), String
 }
 
 /// Stops everything; nothing may be left.
-pub(crate) fn shut_down(runtime: &Runtime) -> Result<(), String> {
+pub(crate) async fn shut_down(runtime: &Runtime) -> Result<(), String> {
     // Those that trap exits are told by a message that they do not heed.
     runtime.processes().into_iter().for_each(|pid| runtime.exit(pid, ExitReason::Kill));
-    let report = runtime.block_on(runtime.shutdown(Duration::from_secs(60)));
+    let report = runtime.shutdown(Duration::from_secs(60)).await;
     if !report.wedged.is_empty() {
         return Err(format!("still there after the shutdown: {:?}", report.wedged));
     }

@@ -4,6 +4,8 @@
 //! the mailbox, in its order, where a flush or a selective receive can meet it. A process that waits for its next order
 //! awaits something foreign to the runtime and must be woken all the same to die.
 use crate::model::{Act, Answer, Id, Message, Model, Reason};
+use colloquium::simulation::is_simulated;
+use colloquium::testing::wait_for;
 use colloquium::{Address, Context, Down, Exit, ExitReason, MonitorRef, Pid, Runtime, Target};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -180,8 +182,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(workers: usize, processes: usize) -> Self {
-        let runtime = Runtime::builder().workers(workers).build().expect("a runtime");
+    pub(crate) fn new(runtime: Runtime, processes: usize) -> Self {
         let mut stage = Self { runtime, actors: Vec::new(), references: Vec::new() };
         for _ in 0..processes {
             let (strings, orders, replies) = strings();
@@ -226,7 +227,7 @@ impl Stage {
             act => Order::Alone(act),
         };
         self.actors[me].orders.give(order);
-        match self.actors[me].replies.recv_timeout(bound()) {
+        match receive(&self.actors[me].replies) {
             Ok(reply) => self.understand(reply, child).map(Some),
             Err(mpsc::RecvTimeoutError::Disconnected) => Ok(None),
             Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("process {me} neither did {act:?} nor ended")),
@@ -356,9 +357,25 @@ pub(crate) fn bound() -> Duration {
     if HAS_FAILED.load(Ordering::Relaxed) { Duration::from_millis(300) } else { Duration::from_secs(30) }
 }
 
+/// What comes through the channel, within the bound; in a simulation, which finds by itself that nothing comes, whenever.
+pub(crate) fn receive<T>(channel: &mpsc::Receiver<T>) -> Result<T, mpsc::RecvTimeoutError> {
+    if !is_simulated() {
+        return channel.recv_timeout(bound());
+    }
+    wait_for(|| match channel.try_recv() {
+        Ok(came) => Some(Ok(came)),
+        Err(mpsc::TryRecvError::Disconnected) => Some(Err(mpsc::RecvTimeoutError::Disconnected)),
+        Err(mpsc::TryRecvError::Empty) => None,
+    })
+}
+
 /// Looks until nothing differs any more.
 #[expect(clippy::disallowed_methods, reason = "a bound against hanging, for which any clock will do")]
 pub(crate) fn await_agreement(mut difference: impl FnMut() -> Option<String>) -> Result<(), String> {
+    if is_simulated() {
+        wait_for(|| difference().is_none().then_some(()));
+        return Ok(());
+    }
     let until = Instant::now() + bound();
     while let Some(difference) = difference() {
         if Instant::now() > until {

@@ -1,5 +1,7 @@
-//! Driver: what the tests share: runtimes of every size, and a process that shows what it gets.
+//! Driver: what the tests share: runtimes of every size, simulations, and a process that shows what it gets.
 #![allow(dead_code, reason = "each test file is a program of its own and uses a part of this")]
+use colloquium::simulation::{Simulation, is_simulated};
+use colloquium::testing::{Check, wait_for};
 use colloquium::{Address, Context, Down, Exit, ExitReason, Handle, MonitorRef, Pid, ProcessInfo, Runtime, Target};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
@@ -8,20 +10,56 @@ use std::time::Duration;
 pub(crate) const SIZES: [usize; 3] = [1, 2, 8];
 /// What has not come by then will not come: nothing is held to any speed.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
-/// How often a race is run in each test and size.
-pub(crate) const RACES: usize = 300;
+/// The seeds of each test, unless `COLLOQUIUM_SEEDS` says otherwise.
+const SEEDS: u64 = 200;
+/// Of these, so many run twice, to be compared.
+const TWICE: u64 = 20;
 
-/// Runs a test on runtimes of 1, 2 and 8 workers.
+/// How often a race is run in each test and size. In a simulation the seeds are what repeats it.
+pub(crate) fn races() -> usize {
+    if is_simulated() { 2 } else { 300 }
+}
+
+/// Of many, a part that a simulation, which is run with many seeds, can do in a few milliseconds.
+pub(crate) fn some_of(many: usize) -> usize {
+    if is_simulated() { many.div_ceil(20) } else { many }
+}
+
+/// Runs a test on runtimes of 1, 2 and 8 workers, and simulated.
 pub(crate) fn on_each_size(body: impl AsyncFn(Runtime) + Send + 'static) {
+    on_sizes_and_seeds(&SIZES, Simulation::new(0), SEEDS, body);
+}
+
+/// As [`on_each_size`], for a test that polls by hand: no poll is cut short in its simulations.
+pub(crate) fn on_each_size_whole(body: impl AsyncFn(Runtime) + Send + 'static) {
+    on_sizes_and_seeds(&SIZES, Simulation::new(0).whole_polls(), SEEDS, body);
+}
+
+/// Runs a test on threads only, since it is about them: foreign threads, blocked ones, two runtimes, or the real time.
+pub(crate) fn on_threads(body: impl AsyncFn(Runtime) + Send + 'static) {
     on_sizes(&SIZES, body);
 }
 
 /// Runs a test on runtimes of these sizes, on a thread of its own: one that hangs fails. Afterwards each runtime has to
 /// get quiet: what the test has left running ends when it is told to.
 pub(crate) fn on_sizes(sizes: &'static [usize], body: impl AsyncFn(Runtime) + Send + 'static) {
+    on_sizes_and_seeds(sizes, Simulation::new(0), 0, body);
+}
+
+fn on_sizes_and_seeds(
+    sizes: &'static [usize],
+    simulation: Simulation,
+    seeds: u64,
+    body: impl AsyncFn(Runtime) + Send + 'static,
+) {
     let (passed, passes) = channel();
     let (show, handles) = channel();
+    let sizes = if std::env::var_os("COLLOQUIUM_SEED").is_some() { &[] } else { sizes };
     let thread = in_thread(move || {
+        if seeds > 0 {
+            on_seeds(simulation, seeds, &body);
+            passed.send(()).expect("the test waits");
+        }
         for size in sizes {
             let runtime = Runtime::builder().workers(*size).build().expect("threads for the workers");
             show.send(runtime.handle()).expect("the test waits");
@@ -30,6 +68,10 @@ pub(crate) fn on_sizes(sizes: &'static [usize], body: impl AsyncFn(Runtime) + Se
             passed.send(()).expect("the test waits");
         }
     });
+    if seeds > 0 {
+        // The simulations come first, and are bounded by their steps.
+        let _ = passes.recv();
+    }
     for size in sizes {
         match passes.recv_timeout(LONG) {
             Ok(()) => {}
@@ -65,10 +107,26 @@ fn get_quiet(runtime: &Runtime) {
     assert_eq!(runtime.runtime_info().processes, 0);
 }
 
-/// A thread that is no worker.
+/// Runs a test simulated, with as many seeds, each ending as quiet as a runtime of threads does.
+pub(crate) fn on_seeds(simulation: Simulation, seeds: u64, body: &impl AsyncFn(Runtime)) {
+    let quiet = async |runtime: Runtime| {
+        body(runtime.clone()).await;
+        let report = runtime.shutdown(Duration::from_secs(10)).await;
+        assert!(report.wedged.is_empty(), "{:?}", report.wedged);
+        assert_eq!((runtime.processes(), runtime.names()), (Vec::new(), Vec::new()));
+        assert_eq!((runtime.runtime_info().processes, runtime.runtime_info().timers), (0, 0));
+    };
+    Check::new().seeds(TWICE.min(seeds)).simulation(simulation.clone()).run_seeds(&quiet);
+    if std::env::var_os("COLLOQUIUM_SEED").is_none() {
+        Check::new().seeds(seeds).simulation(simulation.once()).run_seeds(&quiet);
+    }
+}
+
+/// A thread that is no worker; named after the test, so that a failing seed says how to repeat it.
 #[expect(clippy::disallowed_methods, reason = "a test's own thread, outside every runtime")]
 pub(crate) fn in_thread<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> std::thread::JoinHandle<R> {
-    std::thread::spawn(body)
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    std::thread::Builder::new().name(name).spawn(body).expect("a thread")
 }
 
 /// Looks again and again until it holds; bounded by the test's own guard.
@@ -89,7 +147,23 @@ pub(crate) fn watcher(runtime: &Handle, target: impl Target + Send + 'static) ->
 
 /// A message that has to come.
 pub(crate) fn arrival<T>(from: &Receiver<T>) -> T {
-    from.recv_timeout(LONG).expect("what was to come")
+    arrival_or_end(from).expect("what was to come")
+}
+
+/// A message that has to come, unless whoever was to send it is gone: then `None`.
+pub(crate) fn arrival_or_end<T>(from: &Receiver<T>) -> Option<T> {
+    if is_simulated() {
+        return wait_for(|| match from.try_recv() {
+            Ok(message) => Some(Some(message)),
+            Err(TryRecvError::Disconnected) => Some(None),
+            Err(TryRecvError::Empty) => None,
+        });
+    }
+    match from.recv_timeout(LONG) {
+        Ok(message) => Some(message),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("nothing came"),
+    }
 }
 
 /// A process that ends by itself, with the reason that it is sent.
@@ -184,11 +258,7 @@ impl Probe {
         let (answer, answers) = channel();
         let act = move |ctx: &mut Context<Msg>| drop(answer.send(act(ctx)));
         self.address.send(Msg::Do(Box::new(act))).ok()?;
-        match answers.recv_timeout(LONG) {
-            Ok(answer) => Some(answer),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no answer from {:?}", self.address),
-        }
+        arrival_or_end(&answers)
     }
 
     /// Runs `act` in the process when its turn comes.

@@ -1,6 +1,7 @@
 //! Driver: blocking work: from the process that asks for it to a thread of the runtime's own, and back.
 pub(crate) mod job;
 pub(crate) mod pool;
+mod simulated;
 pub(crate) mod staff;
 
 use crate::budget;
@@ -13,6 +14,7 @@ use crate::process::ending::caught;
 use crate::runtime::Handle;
 use crate::scheduler::Home;
 use crate::shared::Shared;
+use crate::timer::TimerId;
 use job::{CancelFlag, Job, JobCell, Origin, Outcome};
 use pool::Pool;
 use staff::Refusal;
@@ -35,7 +37,8 @@ impl<M: Send + 'static> Context<M> {
     /// There are as many threads as are needed, up to [`Builder::blocking_threads`](crate::Builder::blocking_threads); when
     /// all are busy, up to [`Builder::blocking_queue`](crate::Builder::blocking_queue) jobs wait, first come, first served.
     /// Jobs that wait for each other can so be in each other's way. A job costs an allocation, and its first in a process
-    /// another.
+    /// another. In a [simulation](crate::simulation) the job runs on its one thread, after a virtual time that comes from the
+    /// seed, and without these bounds.
     ///
     /// # Errors
     ///
@@ -88,21 +91,35 @@ impl Handle {
     }
 }
 
-/// Hands a job over to whoever does blocking work in this runtime: the one place where that is decided. The number is good
+/// Where a job was put, as far as it has not begun.
+#[derive(Clone, Copy)]
+enum Handed {
+    Queued(u64),
+    Timed(TimerId),
+}
+
+/// Hands a job over to whoever does blocking work in this runtime: the one place where that is decided. What it gives is good
 /// for [`take_back`].
-fn hand_over(shared: &Arc<Shared>, job: Arc<dyn Job>) -> u64 {
-    shared.blocking().submit(job, || {
+fn hand_over(home: &Home, job: Arc<dyn Job>) -> Handed {
+    let shared = &home.shared;
+    if let Some(simulator) = &shared.scheduler.simulator {
+        return Handed::Timed(simulated::hand_over(home, simulator, job));
+    }
+    Handed::Queued(shared.blocking().submit(job, || {
         let on_thread = Arc::clone(shared);
         spawn_thread(shared, "blocking", move || {
             let done = || on_thread.lifecycle.blocking_ended();
             on_thread.blocking().serve(|| on_thread.clock.now(), done);
         })
-    })
+    }))
 }
 
 /// Takes back a job that was handed over and is not wanted any more.
-fn take_back(shared: &Shared, number: u64) {
-    shared.blocking().withdraw(number);
+fn take_back(shared: &Shared, handed: Handed) {
+    match handed {
+        Handed::Queued(number) => shared.blocking().withdraw(number),
+        Handed::Timed(timer) => drop(shared.timers.remove(timer)),
+    }
 }
 
 /// The future of [`Context::run_blocking`].
@@ -120,7 +137,7 @@ where
 
 enum Stage<F, T> {
     Asked(F),
-    HandedOver(u64, Arc<JobCell<F, T>>),
+    HandedOver(Handed, Arc<JobCell<F, T>>),
     Over,
 }
 
@@ -155,7 +172,7 @@ where
         let origin =
             Origin { process: self.process.as_ref().map(|process| process.head().pid), location: self.location };
         let cell = Arc::new(JobCell::new(job, cx.waker().clone(), origin));
-        self.stage = Stage::HandedOver(hand_over(&self.home.shared, cell.clone()), cell);
+        self.stage = Stage::HandedOver(hand_over(&self.home, cell.clone()), cell);
         Ok(())
     }
 
@@ -213,10 +230,10 @@ where
     T: Send + 'static,
 {
     fn drop(&mut self) {
-        let Stage::HandedOver(number, cell) = &self.stage else { return };
+        let Stage::HandedOver(handed, cell) = &self.stage else { return };
         let (queued, leftover) = cell.abandon();
         if queued {
-            take_back(&self.home.shared, *number);
+            take_back(&self.home.shared, *handed);
         }
         self.end();
         // The closure, or an outcome that nobody has fetched: a user's, and last, since its destructor may panic.

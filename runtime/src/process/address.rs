@@ -2,6 +2,7 @@
 use crate::budget;
 use crate::error::{SendError, SendErrorKind};
 use crate::exit::ExitReason;
+use crate::info::Whereabouts;
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
 use crate::process::call::Call;
@@ -44,6 +45,7 @@ impl<M> Address<M> {
     /// dead from that moment on, though its current poll may still run.
     #[must_use]
     pub fn is_alive(&self) -> bool {
+        self.control.head.home.shared.settle();
         self.control.head.is_alive()
     }
 }
@@ -312,6 +314,7 @@ impl Future for Ended {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ExitReason> {
         if let Some(cell) = &self.cell {
+            budget::note_await(Whereabouts::End);
             return match cell.poll(cx.waker(), || true).0 {
                 Answer::Ended(reason) => Poll::Ready(reason),
                 Answer::Answered(never) => match never {},
@@ -323,6 +326,7 @@ impl Future for Ended {
             return Poll::Ready(reason);
         }
         self.cell = Some(cell);
+        budget::note_await(Whereabouts::End);
         Poll::Pending
     }
 }
@@ -401,6 +405,7 @@ impl<M: Send + 'static> Future for SendWait<'_, M> {
                 None => Poll::Ready(Ok(())),
             };
         }
+        budget::note_await(Whereabouts::Send);
         Poll::Pending
     }
 }

@@ -2,6 +2,7 @@
 use crate::budget;
 use crate::clock::nanos;
 use crate::error::{CallError, CallErrorKind};
+use crate::info::Whereabouts;
 use crate::limits::{CALL, CALL_CYCLE};
 use crate::pid::Pid;
 use crate::process::address::Address;
@@ -203,8 +204,10 @@ where
         let Some(cell) = &self.cell else { return Poll::Pending };
         let (answer, timer) = cell.poll(cx.waker(), || !self.callee.is_alive());
         let result = match answer {
-            Answer::NotYet if self.noted => return Poll::Pending,
-            Answer::NotYet => return self.note(cx),
+            Answer::NotYet => {
+                budget::note_await(Whereabouts::Call);
+                return if self.noted { Poll::Pending } else { self.note(cx) };
+            }
             Answer::Answered(value) => Ok(value),
             Answer::Ended(reason) => Err(self.error(CallErrorKind::Ended(reason), None)),
             Answer::Dropped => Err(self.error(CallErrorKind::NoReply, None)),
@@ -240,7 +243,10 @@ where
             ready!(budget::poll_proceed(cx));
             let make = this.make.take().expect("polled after it was ready");
             return match this.begin(make, cx) {
-                Ok(()) => Poll::Pending,
+                Ok(()) => {
+                    budget::note_await(Whereabouts::Call);
+                    Poll::Pending
+                }
                 Err(error) => Poll::Ready(Err(error)),
             };
         }

@@ -1,5 +1,6 @@
 //! Driver: what a process can do from inside.
 use crate::budget;
+use crate::chance::Rng;
 use crate::error::{NotJoined, ProcessEnded, RegisterError, SpawnError};
 use crate::exit::{ExitReason, IntoExitReason};
 use crate::link::PeerSet;
@@ -154,6 +155,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// [`SpawnError`]: the limit of processes, a runtime or a process that is ending.
+    #[track_caller]
     pub fn spawn<N, F, Fut>(&mut self, body: F) -> Result<Address<N>, SpawnError>
     where
         N: Send + 'static,
@@ -169,6 +171,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// As [`Context::spawn`].
+    #[track_caller]
     pub fn spawn_link<N, F, Fut>(&mut self, body: F) -> Result<Address<N>, SpawnError>
     where
         N: Send + 'static,
@@ -183,6 +186,7 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     ///
     /// As [`Context::spawn`].
+    #[track_caller]
     pub fn spawn_monitor<N, F, Fut>(
         &mut self,
         body: F,
@@ -362,6 +366,33 @@ impl<M: Send + 'static> Context<M> {
     /// Dropping the future removes its timer.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(Arc::clone(&self.control.head.home), duration)
+    }
+
+    /// How long the runtime has been up ([`Handle::now`]): virtual in a simulation.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.control.head.home.shared.clock.now())
+    }
+
+    /// A fresh source of random numbers. In a simulation they come from the seed, so that what depends on them is repeated
+    /// with it; else from the system's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use colloquium_runtime::{Context, Runtime};
+    /// # use std::time::Duration;
+    /// # let runtime = Runtime::new()?;
+    /// # let process = runtime.spawn(async |ctx: Context<()>| {
+    /// let jitter = ctx.rng().duration(Duration::ZERO..Duration::from_millis(1));
+    /// ctx.sleep(Duration::from_millis(1) + jitter).await;
+    /// # })?;
+    /// # runtime.block_on(process.ended());
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    #[must_use]
+    pub fn rng(&self) -> Rng {
+        Rng::from_seed(crate::entropy::draw(&self.control.head.home.shared))
     }
 
     /// Registers this process under a name; it has none yet. The name is freed when the process ends, before anyone is

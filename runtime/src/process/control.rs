@@ -15,7 +15,9 @@
 //!   Were it set outside the lock, a push in between would wake nobody. It is set as soon as the last message is taken:
 //!   the receiver, when it comes for the next, needs the lock only if `arrived` has moved since. (A push in between wakes a
 //!   running process, which is then polled once more than it needs.)
+use crate::budget;
 use crate::exit::{Arrival, Effect, ExitReason, judge};
+use crate::info::Whereabouts;
 use crate::link::PeerSet;
 use crate::mailbox::{Mailbox, Overflow, Signals};
 use crate::monitor::MonitorRef;
@@ -64,7 +66,8 @@ pub(crate) struct Head {
     pub(crate) life: AtomicU8,
     /// Messages were taken from a batch since waiting senders were last looked at.
     pub(crate) unsettled: AtomicBool,
-    pub(crate) system: bool,
+    /// What it awaited when its last poll ended ([`crate::Whereabouts`]).
+    pub(crate) whereabouts: AtomicU8,
     /// The mailbox drops its oldest when it is full, so that nothing is drawn ahead.
     pub(crate) drops_oldest: bool,
     /// Messages taken for good.
@@ -74,7 +77,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>, system: bool) -> Self {
+    pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>) -> Self {
         let started = home.shared.clock.tenths();
         Self {
             pid,
@@ -89,7 +92,7 @@ impl Head {
             life: AtomicU8::new(ALIVE),
             idle_since: AtomicU32::new(0),
             unsettled: AtomicBool::new(false),
-            system,
+            whereabouts: AtomicU8::new(Whereabouts::Start.code()),
             drops_oldest: false,
         }
     }
@@ -126,6 +129,7 @@ impl Head {
     #[inline]
     pub(crate) fn note_idle(&self) {
         self.idle_since.store(self.home.shared.clock.tenths().max(1), Ordering::Relaxed);
+        budget::note_await(Whereabouts::Receive);
     }
 
     /// The receiver took some messages for good.
@@ -140,6 +144,8 @@ impl Head {
 pub(crate) struct Core {
     pub(crate) pushed: u32,
     pub(crate) bound: u32,
+    /// The number of the place in the program where it was spawned.
+    pub(crate) site: u32,
     pub(crate) waiting: bool,
     pub(crate) trapping: bool,
     pub(crate) overflow: Overflow,
@@ -241,6 +247,10 @@ pub(crate) trait Process: Any + Send + Sync {
     fn discard_messages(&self);
     /// Lets in the messages of waiting senders for which there is room now.
     fn admit_waiting(&self);
+    /// In a simulation: lets the oldest signal arrive that is held back of those from this process; true if there are more.
+    fn let_arrive(&self, from: Pid) -> bool;
+    /// In a simulation: may hold an exit signal back; else it comes back.
+    fn hold_exit(&self, exit: Exit) -> Option<Exit>;
 }
 
 impl Core {
@@ -250,6 +260,7 @@ impl Core {
             waker: None,
             pushed: 0,
             bound: mailbox.bound,
+            site: u32::MAX,
             overflow: mailbox.overflow,
             waiting: false,
             trapping: false,
@@ -281,9 +292,16 @@ impl Core {
     #[must_use]
     pub(crate) fn push_signal(&mut self, head: &Head, signal: Signal) -> Option<Waker> {
         head.count_arrival();
+        if let Some(simulator) = &head.home.shared.scheduler.simulator {
+            simulator.signalled(head, signal.kind());
+        }
         let position = self.pushed;
         // One is the usual number, and it need not take the place of four.
         self.signals.get_or_insert_with(|| Box::new(Signals::with_capacity(1))).push_back((position, signal));
+        #[cfg(all(test, not(loom)))]
+        if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::LostWake) {
+            return None;
+        }
         self.stop_waiting()
     }
 
@@ -292,6 +310,9 @@ impl Core {
     pub(crate) fn doom(&mut self, head: &Head, reason: ExitReason) -> Option<Waker> {
         if self.fate.is_some() {
             return None;
+        }
+        if let Some(simulator) = &head.home.shared.scheduler.simulator {
+            simulator.doomed(head, &reason);
         }
         self.fate = Some(reason);
         head.life.store(DOOMED, Ordering::Release);
@@ -407,10 +428,30 @@ impl<M: Send + 'static> Process for Control<M> {
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
     }
+
+    fn let_arrive(&self, from: Pid) -> bool {
+        self.arrive(from)
+    }
+
+    fn hold_exit(&self, exit: Exit) -> Option<Exit> {
+        self.hold_exit_back(exit)
+    }
 }
 
 /// Sends an exit signal: by a call of `exit` or because of a link.
 pub(crate) fn send_exit(target: &AnyProcess, exit: Exit) {
+    let head = target.head();
+    let exit = if head.home.shared.scheduler.simulator.is_some() {
+        let Some(exit) = target.hold_exit(exit) else { return };
+        exit
+    } else {
+        exit
+    };
+    apply_exit(target, exit);
+}
+
+/// An exit signal arrives.
+pub(super) fn apply_exit(target: &AnyProcess, exit: Exit) {
     let head = target.head();
     // Kept, since a reason that nobody wants must not be dropped under the lock.
     let reason = exit.reason.clone();

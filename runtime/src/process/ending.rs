@@ -64,6 +64,9 @@ pub(crate) struct Walk {
 
 /// Frees all that belongs to the process, whose fate is fixed and whose body is dropped, and makes it gone.
 pub(crate) fn finish(process: &AnyProcess) -> Walk {
+    if let Some(simulator) = &process.head().home.shared.scheduler.simulator {
+        simulator.flush();
+    }
     let (walk, name, label) = free(process);
     if !walk.reason.is_orderly() {
         let head = process.head();
@@ -100,6 +103,9 @@ fn free(process: &AnyProcess) -> (Walk, Option<Arc<str>>, Option<Arc<str>>) {
     }
     if emptied {
         shared.lifecycle.process_ended(&shared.table);
+    }
+    if let Some(simulator) = &shared.scheduler.simulator {
+        simulator.gone(head, &reason);
     }
     let name = extra.as_ref().and_then(|extra| extra.name.clone());
     let label = extra.as_ref().and_then(|extra| extra.label.clone());

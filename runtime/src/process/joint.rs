@@ -48,6 +48,13 @@ pub(crate) fn link(me: &AnyProcess, peer: &AnyProcess) -> bool {
         Some((waker, record, None))
     });
     let Some((waker, record, other)) = linked else { return false };
+    #[cfg(all(test, not(loom)))]
+    if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::ToldTwice) {
+        with_both(me, peer, |mine, theirs| {
+            drop(mine.links.insert(peer_pid, Arc::clone(peer)));
+            drop(theirs.links.insert(my_pid, Arc::clone(me)));
+        });
+    }
     if let Some(waker) = waker {
         waker.wake();
     }

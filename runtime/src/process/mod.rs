@@ -1,10 +1,12 @@
 //! Driver: processes: what others see of one, its own side, its beginning and its end.
 pub(crate) mod address;
+pub(crate) mod attended;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod ending;
 pub(crate) mod joint;
+pub(crate) mod kill;
 pub(crate) mod receive;
 pub(crate) mod reply;
 pub(crate) mod send;

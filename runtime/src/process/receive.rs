@@ -144,9 +144,10 @@ impl<M: Send + 'static> Context<M> {
             head.took(1);
             inner.core.waiting = true;
             self.drawn.see_empty(head.arrived.load(Ordering::Relaxed));
+            // As well, so that `info` does not say that it waits while it handles the message.
+            head.idle_since.store(0, Ordering::Relaxed);
             drop(inner);
             self.drawn.skip(1);
-            head.idle_since.store(0, Ordering::Relaxed);
             return Poll::Ready(Draw::Taken(message));
         }
         draw_any(inner, &self.control.head, &mut self.drawn, &mut self.aside, waker)
@@ -210,8 +211,8 @@ fn draw_any<M>(
             None
         }
     };
-    drop(inner);
     head.idle_since.store(0, Ordering::Relaxed);
+    drop(inner);
     admitted.into_iter().for_each(Waker::wake);
     Poll::Ready(one.map_or(Draw::All, |message| {
         drawn.skip(1);

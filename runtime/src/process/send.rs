@@ -5,6 +5,7 @@
 //! oldest first, whenever it takes the lock and at the end of a poll in which it took messages without the lock
 //! (`unsettled`), so that it never waits for a process whose message it has room for.
 use crate::mailbox::Overflow;
+use crate::process::attended::Attended;
 use crate::process::control::{Control, Core, Head, Inner, InnerGuard};
 use crate::process::reply::Pending;
 use crate::sync::atomic::Ordering;
@@ -22,6 +23,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Senders<M> {
     next_ticket: u64,
     queue: VecDeque<Waiting<M>>,
+    /// In a simulation: what notes each send and may hold it back.
+    pub(super) attended: Option<Box<Attended<M>>>,
 }
 
 struct Waiting<M> {
@@ -38,6 +41,10 @@ pub(crate) enum Turn<M> {
 }
 
 impl<M> Senders<M> {
+    pub(super) fn new(attended: Option<Box<Attended<M>>>) -> Self {
+        Self { next_ticket: 0, queue: VecDeque::new(), attended }
+    }
+
     /// The wakers of all that wait, who will find the process dead.
     pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
         self.queue.iter_mut().filter_map(|waiting| waiting.waker.take()).collect()
@@ -51,8 +58,14 @@ impl<M> Inner<M> {
         self.senders.as_ref().is_none_or(|senders| senders.queue.is_empty())
     }
 
+    /// As [`Inner::nobody_waits`], and no simulation attends to what is sent.
     #[inline]
-    fn room(&self, head: &Head) -> bool {
+    fn nobody_attends(&self) -> bool {
+        self.senders.as_ref().is_none_or(|senders| senders.queue.is_empty() && senders.attended.is_none())
+    }
+
+    #[inline]
+    pub(super) fn room(&self, head: &Head) -> bool {
         self.core.pushed.wrapping_sub(head.taken.load(Ordering::Acquire)) < self.core.bound
     }
 
@@ -97,7 +110,11 @@ impl<M: Send + 'static> Control<M> {
         message: M,
         note: impl FnOnce(&mut Core),
     ) -> Result<(), (Refusal, M)> {
-        if !inner.nobody_waits() {
+        if !inner.nobody_attends() {
+            if inner.senders.as_ref().is_some_and(|senders| senders.attended.is_some()) {
+                drop(inner);
+                return self.push_attended(message, note);
+            }
             let wakers = inner.admit(&self.head);
             if !wakers.is_empty() {
                 // They are woken first; what has changed by then is looked at anew.
@@ -110,6 +127,17 @@ impl<M: Send + 'static> Control<M> {
                 return Err((Refusal::Full, message));
             }
         }
+        self.push_now(inner, message, note)
+    }
+
+    /// What is left to do when nobody goes first.
+    #[inline]
+    pub(super) fn push_now(
+        &self,
+        mut inner: InnerGuard<'_, M>,
+        message: M,
+        note: impl FnOnce(&mut Core),
+    ) -> Result<(), (Refusal, M)> {
         if inner.core.fate.is_some() {
             drop(inner);
             return Err((Refusal::Dead, message));
@@ -118,6 +146,12 @@ impl<M: Send + 'static> Control<M> {
             return overflow(&self.head, inner, message, note);
         }
         inner.messages.push_back(message);
+        #[cfg(all(test, not(loom)))]
+        if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::Reordered)
+            && inner.messages.len() > 2
+        {
+            inner.messages.rotate_right(1);
+        }
         inner.core.pushed = inner.core.pushed.wrapping_add(1);
         self.head.count_arrival();
         note(&mut inner.core);
@@ -141,7 +175,7 @@ impl<M: Send + 'static> Control<M> {
             drop(inner);
             return Err(message);
         }
-        let senders = inner.senders.get_or_insert_with(|| Box::new(Senders { next_ticket: 0, queue: VecDeque::new() }));
+        let senders = inner.senders.get_or_insert_with(|| Box::new(Senders::new(None)));
         let ticket = senders.next_ticket;
         senders.next_ticket += 1;
         senders.queue.push_back(Waiting { ticket, message, waker: Some(waker.clone()) });

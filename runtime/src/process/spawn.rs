@@ -18,7 +18,7 @@ use crate::sync::atomic::Ordering;
 use async_task::WithInfo;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 
 /// Options for a new process, given one after the other and ended by a verb, [`ProcessBuilder::spawn`] mostly.
@@ -85,6 +85,7 @@ impl<'a, P: Send + 'static> ProcessBuilder<'a, P> {
     /// # Panics
     ///
     /// On a builder without a parent, which could not be told.
+    #[track_caller]
     pub fn spawn_monitor<M, F, Fut>(
         self,
         body: F,
@@ -153,6 +154,7 @@ impl<P: Send + 'static> ProcessBuilder<'_, P> {
     /// # Errors
     ///
     /// [`SpawnError`]; `body` has not been called then.
+    #[track_caller]
     pub fn spawn<M, F, Fut>(self, body: F) -> Result<Address<M>, SpawnError>
     where
         M: Send + 'static,
@@ -168,6 +170,7 @@ impl<P: Send + 'static> ProcessBuilder<'_, P> {
     /// # Errors
     ///
     /// As [`ProcessBuilder::spawn`].
+    #[track_caller]
     pub fn spawn_scoped<M, F, Fut>(self, body: F) -> Result<Scoped<M>, SpawnError>
     where
         M: Send + 'static,
@@ -184,7 +187,9 @@ impl<P> fmt::Debug for ProcessBuilder<'_, P> {
     }
 }
 
-/// Makes a process and starts it.
+/// Makes a process and starts it. The place from which this is called, through public functions alone, is noted as the
+/// one where it was spawned.
+#[track_caller]
 fn start<M, F, Fut>(
     home: &Arc<Home>,
     settings: &Settings,
@@ -199,7 +204,8 @@ where
 {
     budget::charge();
     let (home, shard) = Local::spawning_home(home);
-    let control = create::<M>(&home, shard, settings, parent)?;
+    let site = home.shared.sites.number(Location::caller());
+    let control = create::<M>(&home, shard, settings, parent, site)?;
     let head = &control.head;
     let context = Context::new(Arc::clone(&control));
     // On whatever thread this is.
@@ -212,7 +218,7 @@ where
             (None, Some(ExitReason::Panicked(panic)))
         }
     };
-    let metadata = Metadata { home, pid: head.pid, system: head.system };
+    let metadata = Metadata { home, pid: head.pid, system: settings.system };
     let wrapper = Wrapper::new(future, Arc::clone(&control));
     let (task, handle) = async_task::Builder::new().metadata(metadata).spawn(move |_| wrapper, WithInfo(schedule));
     handle.detach();
@@ -236,6 +242,7 @@ fn create<M: Send + 'static>(
     shard: usize,
     settings: &Settings,
     parent: Option<&AnyProcess>,
+    site: u32,
 ) -> Result<Arc<Control<M>>, SpawnError> {
     let shared = &home.shared;
     if settings.mailbox.bound == 0 {
@@ -248,11 +255,17 @@ fn create<M: Send + 'static>(
         return Err(SpawnError::Ending);
     }
     let made = shared.table.insert(shard, |pid| {
-        let head = Head::new(pid, settings.parent, Arc::clone(home), settings.system);
-        let control = Arc::new(Control::<M>::new(head, settings.mailbox));
+        let head = Head::new(pid, settings.parent, Arc::clone(home));
+        let mut control = Control::<M>::new(head, settings.mailbox);
+        control.inner.get_mut().core.site = site;
+        let control = Arc::new(control);
         (control.clone() as AnyProcess, control)
     });
     let control = made.ok_or(SpawnError::ProcessLimit(shared.limits.processes))?;
+    if let Some(simulator) = &shared.scheduler.simulator {
+        control.attend();
+        simulator.born(&control.head, settings.name.as_ref().or(settings.label.as_ref()));
+    }
     if let Some(label) = &settings.label {
         control.inner.lock().core.extra().label = Some(Arc::clone(label));
     }

@@ -190,7 +190,7 @@ mod tests {
 
     fn insert(table: &Table, shard: usize) -> Option<Pid> {
         table.insert(shard, |pid| {
-            let head = Head::new(pid, None, Home::detached(), false);
+            let head = Head::new(pid, None, Home::detached());
             (Arc::new(Control::<()>::new(head, Mailbox::default())) as AnyProcess, pid)
         })
     }

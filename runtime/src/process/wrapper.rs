@@ -117,6 +117,7 @@ where
     let head = &control.head;
     let used = u64::from(budget::settle()) + 1;
     head.reductions.store(head.reductions.load(Ordering::Relaxed) + used, Ordering::Relaxed);
+    head.whereabouts.store(budget::awaited(), Ordering::Relaxed);
     if head.unsettled.load(Ordering::Relaxed) {
         head.unsettled.store(false, Ordering::Relaxed);
         control.admit_waiting();

@@ -22,6 +22,8 @@ pub(crate) struct Idle {
     searching: AtomicUsize,
     sleeping: AtomicUsize,
     keeper_until: AtomicU64,
+    /// Who was in the poller of sockets last; a hint, read and written relaxed.
+    polling: AtomicUsize,
     sleepers: Mutex<Sleepers>,
     workers: usize,
 }
@@ -37,6 +39,7 @@ impl Idle {
             searching: AtomicUsize::new(0),
             sleeping: AtomicUsize::new(0),
             keeper_until: AtomicU64::new(u64::MAX),
+            polling: AtomicUsize::new(usize::MAX),
             sleepers: Mutex::new(Sleepers { list: Vec::with_capacity(workers), keeper: None }),
             workers,
         }
@@ -68,7 +71,15 @@ impl Idle {
             return None;
         }
         let keeper = sleepers.keeper;
-        let at = sleepers.list.iter().rposition(|worker| (Some(*worker) == keeper) == keeper_first);
+        let find = |wanted: &dyn Fn(usize) -> bool| sleepers.list.iter().rposition(|worker| wanted(*worker));
+        let at = if keeper_first {
+            find(&|worker| Some(worker) == keeper)
+        } else {
+            // One that is parked is woken for less, and leaves the sockets attended.
+            let polling = self.polling.load(Ordering::Relaxed);
+            let parked = find(&|worker| Some(worker) != keeper && worker != polling);
+            parked.or_else(|| find(&|worker| worker != polling))
+        };
         let at = at.or(sleepers.list.len().checked_sub(1))?;
         let worker = sleepers.list.swap_remove(at);
         self.left(&mut sleepers, worker);
@@ -109,21 +120,34 @@ impl Idle {
         self.searching.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
-    /// Enters the list of sleepers; the moment until which it sleeps, if it is the timekeeper now. While others are awake,
-    /// the timekeeper looks up at `recheck` at the latest: one of them may be stuck in a poll. The caller then stops
+    /// Enters the list of sleepers; the moment until which it sleeps, if it is the timekeeper now. The caller then stops
     /// searching, looks at everything once more, and sleeps or leaves.
-    pub(crate) fn enter(&self, worker: usize, next_timer: u64, recheck: u64) -> Option<u64> {
+    pub(crate) fn enter(&self, worker: usize, next_timer: u64) -> Option<u64> {
         let mut sleepers = self.sleepers.lock();
         sleepers.list.push(worker);
         self.sleeping.store(sleepers.list.len(), Ordering::SeqCst);
-        let until = if sleepers.list.len() < self.workers { next_timer.min(recheck) } else { next_timer };
-        let keeps = until < self.keeper_until.load(Ordering::Relaxed);
+        let keeps = next_timer < self.keeper_until.load(Ordering::Relaxed);
         if keeps {
             sleepers.keeper = Some(worker);
-            self.keeper_until.store(until, Ordering::SeqCst);
+            self.keeper_until.store(next_timer, Ordering::SeqCst);
         }
         drop(sleepers);
-        keeps.then_some(until)
+        keeps.then_some(next_timer)
+    }
+
+    /// This one sleeps in the poller of sockets.
+    pub(crate) fn note_polling(&self, worker: usize) {
+        self.polling.store(worker, Ordering::Relaxed);
+    }
+
+    /// How many sleep.
+    pub(crate) fn asleep(&self) -> usize {
+        self.sleeping.load(Ordering::SeqCst)
+    }
+
+    /// Whether this one does.
+    pub(crate) fn is_asleep(&self, worker: usize) -> bool {
+        self.sleepers.lock().list.contains(&worker)
     }
 
     /// Whether a timer at this moment is nobody's care.
@@ -149,8 +173,9 @@ mod tests {
     fn one_is_woken_at_a_time() {
         let idle = Idle::new(3);
         assert_eq!(idle.worker_to_wake(), None);
-        idle.enter(0, u64::MAX, u64::MAX);
-        idle.enter(1, u64::MAX, u64::MAX);
+        idle.enter(0, u64::MAX);
+        idle.enter(1, u64::MAX);
+        assert!(idle.is_asleep(1) && !idle.is_asleep(2) && idle.asleep() == 2);
         assert_eq!(idle.worker_to_wake(), Some(1));
         assert_eq!(idle.worker_to_wake(), None, "one searches");
         assert!(!idle.leave(1) && idle.stop_search());
@@ -160,9 +185,9 @@ mod tests {
     #[test]
     fn work_wakes_others_before_the_timekeeper_and_a_timer_wakes_the_timekeeper() {
         let idle = Idle::new(4);
-        assert_eq!(idle.enter(0, u64::MAX, u64::MAX), None);
-        assert_eq!(idle.enter(1, 50, u64::MAX), Some(50));
-        assert_eq!(idle.enter(2, 50, u64::MAX), None, "one keeps the time");
+        assert_eq!(idle.enter(0, u64::MAX), None);
+        assert_eq!(idle.enter(1, 50), Some(50));
+        assert_eq!(idle.enter(2, 50), None, "one keeps the time");
         assert_eq!(idle.worker_to_wake(), Some(2));
         assert_eq!((idle.worker_for_timer(50), idle.worker_for_timer(40)), (None, Some(1)));
         assert!(idle.is_unattended(50));
@@ -171,12 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn while_one_is_awake_the_timekeeper_looks_up_now_and_then() {
-        let idle = Idle::new(2);
-        assert_eq!(idle.enter(0, 100, 10), Some(10));
-        assert_eq!(idle.enter(1, 100, 10), None, "all sleep, and the first looks up and sees it");
-        assert!(idle.leave(0));
-        assert_eq!(idle.enter(0, 100, 10), Some(100));
+    fn parked_ones_are_woken_for_work_before_the_one_in_the_poller() {
+        let idle = Idle::new(3);
+        assert_eq!(idle.enter(0, 50), Some(50));
+        idle.enter(1, u64::MAX);
+        idle.enter(2, u64::MAX);
+        idle.note_polling(2);
+        for expected in [Some(1), Some(0), Some(2), None] {
+            assert_eq!(idle.worker_to_wake(), expected);
+            assert!(expected.is_none() || idle.stop_search());
+        }
     }
 
     #[test]

@@ -6,14 +6,20 @@
 //! processes go to a queue of their own, at which workers look first.
 pub(crate) mod fresh;
 pub(crate) mod idle;
+pub(crate) mod overseer;
 pub(crate) mod parker;
 pub(crate) mod slot;
+pub(crate) mod spare;
+pub(crate) mod stall;
+pub(crate) mod vigil;
 pub(crate) mod watch;
 pub(crate) mod worker;
 
+use crate::io::Io;
 use crate::pid::Pid;
 use crate::process::reply::Pending;
 use crate::shared::Shared;
+use crate::simulation::simulator::Simulator;
 use crate::timer::{Entry, TimerId};
 use async_task::{Runnable, ScheduleInfo};
 use crossbeam_deque::{Injector, Stealer};
@@ -22,8 +28,10 @@ use fresh::Fresh;
 use idle::Idle;
 use parker::Parker;
 use slot::Slot;
+use spare::Spares;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use vigil::Vigil;
 use worker::Local;
 
 /// A process that is to be polled.
@@ -54,7 +62,7 @@ impl Home {
     pub(crate) fn announce_timer(&self, deadline: u64) {
         let scheduler = &self.shared.scheduler;
         if let Some(worker) = scheduler.idle.worker_for_timer(deadline) {
-            scheduler.remotes[worker].parker.unpark();
+            scheduler.unpark(worker);
         }
     }
 
@@ -103,6 +111,14 @@ pub(crate) struct Remote {
     pub(crate) ticked: AtomicU64,
     /// The process that is polled, as a word, or 0.
     pub(crate) polled: AtomicU64,
+    /// Of a spare thread: whom it stands in for gets on again, or sleeps. Written by the overseer.
+    pub(crate) dismissed: AtomicBool,
+}
+
+impl Remote {
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.woken.is_empty() || !self.newborn.is_empty()
+    }
 }
 
 /// Written by the worker alone; read by anyone.
@@ -125,14 +141,49 @@ impl Counters {
 pub(crate) struct Scheduler {
     pub(crate) injector: Injector<Task>,
     pub(crate) system: Injector<Task>,
+    /// Of the workers, and behind them of the spare threads that there may be.
     pub(crate) remotes: Box<[Arc<Remote>]>,
+    pub(crate) workers: usize,
+    /// Workers, and spare threads that have been started. It only grows, and before what it lets be seen has work.
+    in_use: AtomicUsize,
     pub(crate) idle: Idle,
+    pub(crate) vigil: Vigil,
+    pub(crate) spares: Spares,
+    pub(crate) io: Io,
+    /// In the workers' place, in a simulation. There no thread has a worker installed, and so every wake comes by [`inject`].
+    pub(crate) simulator: Option<Arc<Simulator>>,
 }
 
 impl Scheduler {
-    pub(crate) fn new(remotes: Box<[Arc<Remote>]>) -> Self {
-        let idle = Idle::new(remotes.len());
-        Self { injector: Injector::new(), system: Injector::new(), remotes, idle }
+    pub(crate) fn new(remotes: Box<[Arc<Remote>]>, spares: Spares, simulator: Option<Arc<Simulator>>) -> Self {
+        let workers = remotes.len() - spares.most();
+        Self {
+            injector: Injector::new(),
+            system: Injector::new(),
+            remotes,
+            workers,
+            in_use: AtomicUsize::new(workers),
+            idle: Idle::new(workers),
+            vigil: Vigil::new(),
+            spares,
+            io: if simulator.is_some() { Io::refusing() } else { Io::default() },
+            simulator,
+        }
+    }
+
+    /// Wakes a worker or spare thread, wherever it sleeps.
+    pub(crate) fn unpark(&self, index: usize) {
+        self.remotes[index].parker.unpark(|| self.io.wake());
+    }
+
+    /// The workers and the spare threads that have been started.
+    pub(crate) fn remotes(&self) -> &[Arc<Remote>] {
+        &self.remotes[..self.in_use.load(Ordering::Relaxed)]
+    }
+
+    /// From now on this spare thread is looked at as well.
+    pub(crate) fn take_into_use(&self, index: usize) {
+        self.in_use.fetch_max(index + 1, Ordering::SeqCst);
     }
 
     /// Makes one more worker look for work, if one is parked and none looks already.
@@ -140,11 +191,14 @@ impl Scheduler {
         // Pairs with the fence between a worker's announcement that it parks and its last look at the queues.
         fence(Ordering::SeqCst);
         if let Some(worker) = self.idle.worker_to_wake() {
-            self.remotes[worker].parker.unpark();
+            self.unpark(worker);
         }
     }
 
     fn inject(&self, task: Task) {
+        if let Some(simulator) = &self.simulator {
+            return simulator.push(task);
+        }
         if task.metadata().system {
             self.system.push(task);
         } else {
@@ -155,14 +209,12 @@ impl Scheduler {
 
     /// Whether a worker polls this process at the moment.
     pub(crate) fn is_polled(&self, pid: Pid) -> bool {
-        self.remotes.iter().any(|remote| remote.polled.load(Ordering::Relaxed) == pid.word())
+        self.remotes().iter().any(|remote| remote.polled.load(Ordering::Relaxed) == pid.word())
     }
 
     /// Whether any queue that others may take from has something.
     pub(crate) fn has_work(&self) -> bool {
-        !self.system.is_empty()
-            || !self.injector.is_empty()
-            || self.remotes.iter().any(|remote| !remote.woken.is_empty() || !remote.newborn.is_empty())
+        !self.system.is_empty() || !self.injector.is_empty() || self.remotes().iter().any(|remote| remote.has_queued())
     }
 }
 
@@ -195,7 +247,7 @@ pub(crate) fn schedule_spawned(task: Task) {
 }
 
 #[cold]
-fn inject(task: Task) {
+pub(crate) fn inject(task: Task) {
     let home = Arc::clone(&task.metadata().home);
     if home.shared.lifecycle.is_closed() {
         // No worker will come. Dropping the task ends its process, whose watchers are told here and now.

@@ -1,18 +1,20 @@
 //! Driver: a worker: takes the next process, polls it, looks at the clock now and then, and sleeps when there is nothing.
+mod waits;
+
 use crate::clock::nanos;
-use crate::limits::{FRESH_STALE, OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
+use crate::limits::{OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
-use crate::process::reply::Pending;
-use crate::scheduler::fresh::{Place, Wait};
 use crate::scheduler::idle::Idle;
 use crate::scheduler::watch::Watch;
-use crate::scheduler::{Counters, Home, Remote, Task};
+use crate::scheduler::{Counters, Home, Remote, Task, inject};
+use crate::simulation::simulator;
 use crate::timer::Entry;
 use crossbeam_deque::{Steal, Worker as Queue};
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 thread_local! {
@@ -55,6 +57,12 @@ pub(crate) struct Local {
     due: Cell<Vec<Entry>>,
     /// It was the timekeeper when it last slept.
     kept_time: Cell<bool>,
+    /// It is a spare thread, which works until it is dismissed.
+    on_duty: Cell<bool>,
+    /// Those whose sockets are ready; empty but while they are woken.
+    woken: Cell<Vec<Waker>>,
+    /// It was a socket that last woke it.
+    by_io: Cell<bool>,
 }
 
 impl Local {
@@ -79,7 +87,10 @@ impl Local {
 
     /// The process that this thread polls at the moment.
     pub(crate) fn current() -> Option<Pid> {
-        Self::with(|local| local.and_then(|local| local.current.get()))
+        Self::with(|local| match local {
+            Some(local) => local.current.get(),
+            None => simulator::current(),
+        })
     }
 
     /// The home through which this thread spawns into the runtime of `home`, and the shard for its next process.
@@ -122,62 +133,6 @@ impl Local {
     pub(crate) fn enqueue_newborn(&self, task: Task) {
         self.queues.newborn.push(task);
         self.home.shared.scheduler.notify();
-    }
-
-    /// Notes a wait for a callee of `home`, if this is a worker of its runtime. The clock is not looked at for that now: at
-    /// the next tick its time begins to count, so that it is never early, and only if it lasts for longer than some ticks
-    /// does it get a timer, and is polled, to have the callee note it ([`super::fresh`]).
-    #[inline]
-    pub(crate) fn collect_wait(home: &Home, pending: Arc<dyn Pending>, timeout: u64) -> Option<Place> {
-        Self::with(|local| {
-            let local = local.filter(|local| local.runs_home(home))?;
-            let (place, full) = local.remote.fresh.collect(local.home.index, pending, timeout);
-            if full {
-                local.polls_to_tick.set(0);
-            }
-            Some(place)
-        })
-    }
-
-    /// The wait is over. On another worker nothing is done: a tick finds out.
-    #[inline]
-    pub(crate) fn forget_wait(home: &Home, place: Place) {
-        let forgotten = Self::with(|local| {
-            let local = local.filter(|local| local.home.index == place.worker && local.runs_home(home))?;
-            local.remote.fresh.take_back(place)
-        });
-        drop(forgotten);
-    }
-
-    /// Whether this is a worker of that runtime.
-    pub(crate) fn is_of(home: &Home) -> bool {
-        Self::with(|local| local.is_some_and(|local| local.runs_home(home)))
-    }
-
-    fn runs_home(&self, home: &Home) -> bool {
-        Arc::ptr_eq(&self.home.shared, &home.shared)
-    }
-
-    /// Arms the time-outs that this worker has collected and that have come of age (or `all`), and those of workers that do
-    /// not come to it; but for those that nobody waits for any more.
-    fn arm_time_outs(&self, all: bool) {
-        let shared = &self.home.shared;
-        for remote in &shared.scheduler.remotes {
-            let taken = if Arc::ptr_eq(remote, &self.remote) {
-                remote.fresh.tick(&shared.clock, all)
-            } else {
-                remote.fresh.take_over(remote.ticked.load(Ordering::Relaxed), &shared.clock)
-            };
-            for (from, mut waits) in taken {
-                for Wait { pending, timeout } in waits.drain(..) {
-                    if let Some(pending) = pending.filter(|pending| pending.is_awaited()) {
-                        caught(|| self.home.arm_time_out(&pending, from.saturating_add(timeout)));
-                        caught(|| pending.linger());
-                    }
-                }
-                remote.fresh.recycle(waits);
-            }
-        }
     }
 
     fn take_slot(&self) -> Option<Task> {
@@ -250,7 +205,7 @@ impl Local {
 
     /// Takes some of what another worker has queued and was woken.
     fn steal_woken(&self) -> Option<Task> {
-        let remotes = &self.home.shared.scheduler.remotes;
+        let remotes = self.home.shared.scheduler.remotes();
         let me = self.home.index;
         let victims = (1..remotes.len()).map(|distance| &remotes[(me + distance) % remotes.len()]);
         let task = victims
@@ -275,8 +230,10 @@ impl Local {
             }
             self.searching.set(true);
         }
+        // Who lives by sockets finds its next work in the poller.
+        let patience = if self.by_io.get() { 0 } else { nanos(SEARCH) };
         let began = shared.clock.peek();
-        let mut watch = Watch::new(self.home.index, &shared.scheduler.remotes, began);
+        let mut watch = Watch::new(self.home.index, shared.scheduler.remotes(), began);
         loop {
             if let Some(task) = self.next().or_else(|| self.steal_woken()) {
                 return Some(task);
@@ -285,7 +242,7 @@ impl Local {
             if let Some(task) = watch.steal(now, &self.queues.newborn) {
                 return self.count_steal(Some(task));
             }
-            if now.saturating_sub(began) > nanos(SEARCH) && !watch.is_hungry() {
+            if now.saturating_sub(began) >= patience && !watch.is_hungry() {
                 return None;
             }
             (0..8).for_each(|_| std::hint::spin_loop());
@@ -337,6 +294,9 @@ impl Local {
         if !self.fire_timers(now) {
             self.polls_to_tick.set(self.tick_polls.get().min(4));
         }
+        let mut woken = self.woken.take();
+        self.home.shared.scheduler.io.look(now, &mut woken);
+        self.wake_all(woken);
         if let Some(task) = self.take_injected() {
             self.queues.woken.push(task);
         }
@@ -372,8 +332,8 @@ impl Local {
             return;
         }
         let next = shared.timers.earliest();
-        let recheck = shared.clock.now().saturating_add(nanos(FRESH_STALE));
-        let keeps = idle.enter(me, next, recheck);
+        let mut woken = self.woken.take();
+        let keeps = idle.enter(me, next);
         if self.searching.replace(false) {
             idle.stop_search();
         }
@@ -385,13 +345,23 @@ impl Local {
         if !awake {
             Counters::add(&self.remote.counters.parks, 1);
             let time = keeps.map(|until| Duration::from_nanos(until.saturating_sub(shared.clock.now())));
-            self.remote.parker.park(time.unwrap_or(PARK).min(PARK));
+            let time = time.unwrap_or(PARK).min(PARK);
+            shared.scheduler.io.sleep(&self.remote.parker, time, &mut woken, || idle.note_polling(me));
         }
-        if !idle.leave(me) {
-            self.searching.set(true);
-        }
-        self.kept_time.set(keeps.is_some());
+        let taken = !idle.leave(me);
+        self.searching.set(taken);
+        shared.scheduler.vigil.resume();
+        self.by_io.set(!woken.is_empty());
+        self.wake_all(woken);
+        // Whoever took it off the list may have done so for a timer.
+        self.kept_time.set(keeps.is_some() || taken);
         self.polls_to_tick.set(0);
+    }
+
+    /// Wakes those whose sockets are ready.
+    fn wake_all(&self, mut woken: Vec<Waker>) {
+        woken.drain(..).for_each(wake_caught);
+        self.woken.set(woken);
     }
 
     /// The timekeeper has got something else to do: another sleeper keeps the time, lest a long poll hold the timers up.
@@ -412,6 +382,9 @@ impl Local {
                 if lifecycle.is_closed() {
                     break;
                 }
+                if self.on_duty.get() && self.remote.dismissed.load(Ordering::Acquire) {
+                    return self.retire();
+                }
             }
             match self.next().or_else(|| self.steal_woken()).or_else(|| self.search()) {
                 Some(task) => {
@@ -425,6 +398,23 @@ impl Local {
         // Processes that outlived the shutdown end where they are dropped.
         while let Some(task) = self.next() {
             drop_caught(task);
+        }
+    }
+
+    /// The end of a spare thread's duty: what it has goes to the others.
+    fn retire(&self) {
+        self.arm_time_outs(true);
+        while let Some(task) = self.take_slot().or_else(|| self.take_queued()) {
+            inject(task);
+        }
+        self.stop_searching();
+        // Whether or not it kept the time: one who armed a timer may just have woken it for that, and relies on it.
+        self.kept_time.set(true);
+        self.hand_over_timekeeping();
+        let scheduler = &self.home.shared.scheduler;
+        if scheduler.io.unattended().is_some() {
+            // It may have been in the poller while all the others parked.
+            scheduler.notify();
         }
     }
 }
@@ -441,6 +431,23 @@ pub(crate) fn taken(attempt: impl Fn() -> Steal<Task>) -> Option<Task> {
 
 /// The body of a worker's thread.
 pub(crate) fn work(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
+    install(home, remote, queues, Local::run);
+}
+
+/// The body of a spare thread, which works whenever it has a duty.
+pub(crate) fn stand_by(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
+    install(home, remote, queues, |local| {
+        let scheduler = &local.home.shared.scheduler;
+        while scheduler.spares.wait_for_duty(local.home.index, &local.home.shared.lifecycle) {
+            local.on_duty.set(true);
+            local.polls_to_tick.set(TICK_POLLS);
+            local.run();
+            scheduler.spares.rest(local.home.index);
+        }
+    });
+}
+
+fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnce(&Local)) {
     let shard = home.index;
     let local = Local {
         home,
@@ -459,9 +466,9 @@ pub(crate) fn work(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
         shard: Cell::new(shard),
         due: Cell::new(Vec::new()),
         kept_time: Cell::new(false),
+        on_duty: Cell::new(false),
+        woken: Cell::new(Vec::new()),
+        by_io: Cell::new(false),
     };
-    LOCAL.with(|cell| {
-        let local = cell.get_or_init(|| local);
-        local.run();
-    });
+    LOCAL.with(|cell| run(cell.get_or_init(|| local)));
 }

@@ -1,6 +1,7 @@
 //! Driver: waiting for a moment.
 use crate::budget;
 use crate::clock::nanos;
+use crate::info::Whereabouts;
 use crate::scheduler::Home;
 use crate::timer::{Entry, TimerId};
 use std::fmt;
@@ -75,7 +76,11 @@ impl Future for Sleep {
             let alarm = Alarm::after(Arc::clone(&self.home), self.duration);
             self.alarm = Some(alarm);
         }
-        self.alarm.as_mut().map_or(Poll::Ready(()), |alarm| alarm.poll(cx))
+        let polled = self.alarm.as_mut().map_or(Poll::Ready(()), |alarm| alarm.poll(cx));
+        if polled.is_pending() {
+            budget::note_await(Whereabouts::Sleep);
+        }
+        polled
     }
 }
 

@@ -61,6 +61,12 @@ pub struct RuntimeHealth {
     pub busy: usize,
     /// Of these, those that have been in one poll for a quarter of a second and more.
     pub stalled: usize,
+    /// Spare threads that stand in for stuck workers.
+    #[serde(default)]
+    pub spares: usize,
+    /// Workers and spare threads that are stuck, as the runtime has noticed by itself.
+    #[serde(default)]
+    pub stuck: usize,
     /// Processes that are to be polled and wait for a worker.
     pub run_queue: usize,
     /// Blocking work that runs.
@@ -316,6 +322,27 @@ pub enum Doing {
         /// For so long.
         for_ms: u64,
     },
+    /// It awaits something else than a message, or did when it was polled last.
+    Awaits(Awaited),
+}
+
+/// What a process awaits beside messages, answers to its calls and blocking work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Awaited {
+    /// The answer to a call that is not its own process's.
+    Answer,
+    /// Room in a mailbox.
+    Room,
+    /// The end of a process.
+    End,
+    /// A moment.
+    Time,
+    /// A socket.
+    Io,
+    /// Something that is not of the runtime.
+    Other,
 }
 
 /// What happens to a child next by itself.

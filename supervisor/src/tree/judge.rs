@@ -1,6 +1,6 @@
 //! Pure: how it stands with a process by what was seen of it, and what of that somebody should look at.
 use crate::snapshot::{ChildState, SupervisorState};
-use crate::tree::data::{Attention, Doing, Mail, Next, Node, Reason, Restarts, RuntimeHealth, Severity};
+use crate::tree::data::{Attention, Awaited, Doing, Mail, Next, Node, Reason, Restarts, RuntimeHealth, Severity};
 use crate::tree::format::{age, limit, number, period};
 use crate::tree::word::State;
 use std::cmp::Reverse;
@@ -31,9 +31,15 @@ pub(crate) struct Inside {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    Receives { for_ms: u64 },
+    Receives {
+        for_ms: u64,
+    },
     Calls,
-    Blocks { for_ms: u64 },
+    Blocks {
+        for_ms: u64,
+    },
+    /// Something else than a message, when it was polled last; it may be about to be polled again.
+    Awaits(Awaited),
     Works,
 }
 
@@ -48,8 +54,9 @@ pub(crate) fn process(glance: &Glance) -> (State, Option<u64>) {
         _ if mail.held >= FEW && mail.held * 2 >= mail.bound => (State::Overloaded, None),
         Activity::Receives { for_ms } => (State::Idle, Some(for_ms)),
         Activity::Calls => (State::Waiting, None),
+        Activity::Awaits(_) if glance.polled_ms.is_none() => (State::Waiting, None),
         Activity::Blocks { for_ms } => (State::Busy, Some(for_ms)),
-        Activity::Works => (State::Busy, glance.polled_ms),
+        Activity::Awaits(_) | Activity::Works => (State::Busy, glance.polled_ms),
     }
 }
 
@@ -185,8 +192,8 @@ pub(crate) fn reason(reason: &Reason) -> String {
 pub(crate) fn runtime(health: &RuntimeHealth, unread: usize) -> Vec<Attention> {
     let mut wrong = Vec::new();
     let mut tell = |severity, state, text| wrong.push(Attention::new(severity, RUNTIME, state, text));
-    if health.workers > 0 && health.stalled == health.workers {
-        let text = "all workers are in polls that do not return: nothing goes on".to_owned();
+    if health.workers > 0 && health.stalled == health.workers && health.stuck >= health.workers + health.spares {
+        let text = "all workers and spare threads are in polls that do not return: nothing goes on".to_owned();
         tell(Severity::Error, State::Stuck, text);
     }
     if unread > 0 {
@@ -221,6 +228,7 @@ pub(crate) fn doing(glance: &Glance, callee: Option<String>) -> Option<Doing> {
         (Activity::Calls, _) => callee.map(Doing::Calls),
         (Activity::Blocks { for_ms }, _) => Some(Doing::Blocking { for_ms }),
         (_, Some(for_ms)) => Some(Doing::Polled { for_ms }),
+        (Activity::Awaits(what), None) => Some(Doing::Awaits(what)),
         (Activity::Receives { .. } | Activity::Works, None) => None,
     }
 }
@@ -244,6 +252,8 @@ mod tests {
             (Activity::Calls, 0, false, None, (State::Waiting, None)),
             (Activity::Blocks { for_ms: 9 }, 0, false, None, (State::Busy, Some(9))),
             (Activity::Works, 0, false, None, (State::Busy, None)),
+            (Activity::Awaits(Awaited::Time), 0, false, None, (State::Waiting, None)),
+            (Activity::Awaits(Awaited::Time), 0, false, Some(3), (State::Busy, Some(3))),
             (Activity::Works, 0, false, Some(249), (State::Busy, Some(249))),
             (Activity::Works, 99, false, Some(250), (State::Stuck, Some(250))),
             (Activity::Works, 0, true, None, (State::Draining, None)),
@@ -329,7 +339,9 @@ mod tests {
             ..RuntimeHealth::default()
         };
         assert_eq!(runtime(&good, 0), []);
-        let bad = RuntimeHealth { stalled: 2, processes: 90, blocking: 4, ..good };
+        let relieved = RuntimeHealth { stalled: 2, stuck: 2, spares: 1, ..good.clone() };
+        assert_eq!(runtime(&relieved, 0), [], "others go on in their place");
+        let bad = RuntimeHealth { stalled: 2, stuck: 3, spares: 1, processes: 90, blocking: 4, ..good };
         let states: Vec<State> = runtime(&bad, 1).iter().map(|attention| attention.state).collect();
         assert_eq!(states, [State::Stuck, State::Unread, State::Overloaded, State::Overloaded]);
     }

@@ -19,7 +19,7 @@ mod text;
 mod word;
 
 pub use data::{
-    Attention, Doing, Exit, Exits, Mail, Next, Node, Reason, Restarts, RuntimeHealth, Severity, Summary,
+    Attention, Awaited, Doing, Exit, Exits, Mail, Next, Node, Reason, Restarts, RuntimeHealth, Severity, Summary,
     SupervisionTree,
 };
 pub use options::{Look, Text};
@@ -254,6 +254,8 @@ fn health(info: &RuntimeInfo) -> RuntimeHealth {
         workers: info.workers.len(),
         busy: polling().count(),
         stalled: polling().filter(|(_, time)| *time >= stuck).count(),
+        spares: info.spares,
+        stuck: info.stalled,
         run_queue: info.queued + info.workers.iter().map(|worker| worker.queued).sum::<usize>(),
         blocking: info.blocking.running,
         blocking_threads: info.blocking.threads,

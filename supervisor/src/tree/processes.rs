@@ -3,10 +3,10 @@
 //! Children that were started one after the other mostly have pids that follow each other. So they are found one after the
 //! other, too, and a look at very many goes through memory in its order.
 use crate::tree::collect::millis;
-use crate::tree::data::Mail;
+use crate::tree::data::{Awaited, Mail};
 use crate::tree::judge::{self, Glance, Inside};
 use crate::tree::options::PATIENCE;
-use colloquium_runtime::{Activity, Handle, Pid, ProcessInside};
+use colloquium_runtime::{Activity, Handle, Pid, ProcessInside, Whereabouts};
 use indexmap::IndexSet;
 use rustc_hash::FxBuildHasher;
 use std::cell::Cell;
@@ -52,7 +52,7 @@ impl Processes {
                     callees.insert(sample.pid, callee);
                 }
             }
-            let inside = sample.inside.as_ref().map(read);
+            let inside = sample.inside.as_ref().map(|inside| read(inside, sample.whereabouts));
             let glance = Glance { doomed: sample.doomed, polled_ms: sample.polled.map(millis), inside };
             let (pid, parent, age_ms) = (sample.pid, sample.parent, millis(sample.age));
             rows.push(Row { pid, parent, age_ms, glance, claimed: false });
@@ -104,12 +104,21 @@ impl Row {
     }
 }
 
-fn read(inside: &ProcessInside) -> Inside {
+fn read(inside: &ProcessInside, whereabouts: Whereabouts) -> Inside {
+    let awaited = match whereabouts {
+        Whereabouts::Call => Some(Awaited::Answer),
+        Whereabouts::Send => Some(Awaited::Room),
+        Whereabouts::End => Some(Awaited::End),
+        Whereabouts::Sleep => Some(Awaited::Time),
+        Whereabouts::Io => Some(Awaited::Io),
+        Whereabouts::Other => Some(Awaited::Other),
+        _ => None,
+    };
     let activity = match inside.activity {
         Activity::Receiving(time) => judge::Activity::Receives { for_ms: millis(time) },
         Activity::Calling(_) => judge::Activity::Calls,
         Activity::Blocking(time) => judge::Activity::Blocks { for_ms: millis(time) },
-        _ => judge::Activity::Works,
+        _ => awaited.map_or(judge::Activity::Works, judge::Activity::Awaits),
     };
     let mail = Mail { held: inside.mailbox, bound: inside.mailbox_bound, dropped: inside.dropped };
     Inside { activity, mail }

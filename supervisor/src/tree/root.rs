@@ -99,6 +99,9 @@ pub enum RootError {
     /// The supervisor did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A root has threads, which a simulation cannot be in charge of. Start its supervisor there, and make a [`Tree`] for dumps.
+    #[error("a root cannot be simulated: start its supervisor instead")]
+    Simulated,
     /// The signals cannot be listened to, the socket cannot be had, or there is no thread to be had.
     #[error("the root cannot be reached from outside: {0}")]
     Ears(#[from] io::Error),
@@ -195,6 +198,9 @@ impl Root {
     ///
     /// Dropping the future undoes the start.
     pub async fn start(self, runtime: &Handle) -> Result<RunningRoot, RootError> {
+        if runtime.is_simulated() {
+            return Err(RootError::Simulated);
+        }
         let supervisor = self.supervisor.start(runtime).await?;
         let tree = Tree::new(runtime);
         tree.add_root(self.id.clone(), supervisor.observe());

@@ -1,5 +1,7 @@
 //! Pure: a dump as text: what it is, what is wrong, what has ended, and the tree.
-use crate::tree::data::{Attention, Doing, Exit, Mail, Next, Node, Restarts, Severity, Summary, SupervisionTree};
+use crate::tree::data::{
+    Attention, Awaited, Doing, Exit, Mail, Next, Node, Restarts, Severity, Summary, SupervisionTree,
+};
 use crate::tree::format::{age, limit, number, period, time_of_day, timestamp};
 use crate::tree::judge;
 use crate::tree::options::Text;
@@ -59,12 +61,14 @@ impl SupervisionTree {
         );
         let idle = runtime.workers.saturating_sub(runtime.busy);
         let busy = runtime.busy.saturating_sub(runtime.stalled);
+        let spares = if runtime.spares > 0 { format!(", {} spare", runtime.spares) } else { String::new() };
         let stalled = if runtime.stalled > 0 { Paint::Bad } else { Paint::Plain };
         page.wrapped(
             "",
             &[
                 (&format!("workers {}: {busy} busy, {idle} idle, ", runtime.workers), Paint::Plain),
                 (&format!("{} stalled", runtime.stalled), stalled),
+                (&spares, stalled),
                 (
                     &format!(
                         "; run queue {}; blocking {}/{}, queue {}; processes {} of {}",
@@ -244,6 +248,17 @@ fn doing_text(doing: &Doing, shown: &Node) -> Option<String> {
         // A poll that is worth telling is told as the node's state, with its age.
         Doing::Polled { .. } => None,
         Doing::Calls(pid) => Some(format!("calls {pid}")),
+        Doing::Awaits(what) => Some(
+            match what {
+                Awaited::Answer => "awaits an answer",
+                Awaited::Room => "awaits room in a mailbox",
+                Awaited::End => "awaits an end",
+                Awaited::Time => "sleeps",
+                Awaited::Io => "awaits a socket",
+                Awaited::Other => "awaits something foreign",
+            }
+            .to_owned(),
+        ),
         Doing::Blocking { for_ms } if shown.for_ms == Some(*for_ms) => Some("blocking pool".to_owned()),
         Doing::Blocking { for_ms } => Some(format!("blocking pool {}", age(*for_ms))),
     }
