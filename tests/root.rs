@@ -3,8 +3,8 @@
 mod tree;
 mod workers;
 
-use colloquium::tree::{EndCause, FinalReport, Root, RunningRoot, State};
-use colloquium::{ChildSpec, Context, ExitReason, Runtime, SupervisionTree, Supervisor};
+use colloquium::tree::{EndCause, FinalReport, Look, Root, RootError, RunningRoot, State, Tree};
+use colloquium::{ChildSpec, Context, ExitReason, Runtime, Simulation, SupervisionTree, Supervisor};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -314,6 +314,21 @@ fn sigusr1_is_answered_by_a_program_that_is_stuck_and_a_second_ctrl_c_ends_it() 
         std::thread::yield_now();
     };
     assert_eq!(status.signal(), Some(2));
+}
+
+#[test]
+fn a_root_cannot_be_simulated_and_says_so_but_dumps_can_be_taken_there() {
+    let outcome = Simulation::new(1).run(async |runtime| {
+        let refused = Root::new(three(&Log::default(), Supervisor::new()).0).start(&runtime).await;
+        assert!(matches!(refused, Err(RootError::Simulated)), "{refused:?}");
+        let root = three(&Log::default(), Supervisor::new()).0.start(&runtime).await.expect("it starts");
+        let tree = Tree::new(&runtime);
+        tree.add_root("root", root.observe());
+        let dump = tree.look(&Look::new());
+        assert_eq!((dump.trees[0].children.len(), dump.attention.len()), (3, 0), "{dump}");
+        root.stop(LONG).await;
+    });
+    outcome.expect("it ends");
 }
 
 #[test]
