@@ -170,6 +170,33 @@ fn a_child_that_backs_off_is_told_of_with_its_next_start_and_its_end() {
     });
 }
 
+#[test]
+fn of_very_many_that_fail_together_the_first_are_shown_and_all_are_counted() {
+    on_sizes(&[2], async |runtime| {
+        let backoff = || Backoff::default().first(1000 * SECOND).cap(1000 * SECOND);
+        let ids: Vec<&'static str> = (0..120).map(|n| &*n.to_string().leak()).collect();
+        let specs: Vec<_> =
+            ids.iter().map(|id| mortal(id, &Log::default()).backoff(backoff()).build().expect("good")).collect();
+        let places: Vec<_> = specs.iter().map(ChildSpec::reference).collect();
+        let root = specs.into_iter().fold(Supervisor::new(), Supervisor::child);
+        let root = root.start(&runtime).await.expect("it starts");
+        let tree = Tree::new(&runtime);
+        tree.add_root("root", root.observe());
+        for place in &places {
+            let old = fall(place, bad()).await;
+            successor(&runtime, place, &old).await;
+            fall(place, bad()).await;
+        }
+        let told = |dump: &SupervisionTree| dump.attention.len() + dump.attention_more;
+        until(&runtime, || told(&tree.look(&Look::new())) == 120).await;
+        let dump = tree.look(&Look::new());
+        let more = dump.trees[0].more.as_ref().expect("the others");
+        assert_eq!((dump.trees[0].children.len(), more.count), (16 + 50, 54), "{dump}");
+        assert_eq!(more.states.get(&State::BackOff), Some(&54));
+        assert!(root.stop(LONG).await.is_clean());
+    });
+}
+
 /// A dump without what passes with time.
 fn timeless(mut dump: SupervisionTree) -> SupervisionTree {
     fn calm(node: &mut Node) {

@@ -125,8 +125,8 @@ impl<'a> Collector<'a> {
             Some(Restarts::Window { used: seen.restarts, limit: seen.intensity, period_ms: millis(seen.period) });
         node.mail = glance.and_then(|glance| glance.inside).map(|inside| inside.mail);
         self.details(&mut node, place);
-        self.annotate(&mut node, pid);
         self.tell_of(&node, path);
+        self.annotate(&mut node, pid);
         let mut counts = BTreeMap::new();
         if level < DEPTH {
             counts = self.children(&mut node, path, observer, level);
@@ -158,7 +158,11 @@ impl<'a> Collector<'a> {
             let first = node.children.len() < self.look.children + troubled;
             if !first && child.subtree.is_none() && !self.is_special(&child) {
                 let (state, for_ms, held) = self.in_passing(&child, path);
-                if !judge::is_wrong(state, for_ms) {
+                let wrong = judge::is_wrong(state, for_ms);
+                // Of very many that have failed together, the first tell enough. Worse is told of each.
+                let crowd = wrong && troubled >= TROUBLED && state.rank() >= State::BackOff.rank();
+                if !wrong || crowd {
+                    self.attention_more += usize::from(crowd);
                     counts[index(state)] += 1;
                     count(&mut more, &mut more_counts, state, for_ms, held);
                     continue;
@@ -236,8 +240,8 @@ impl<'a> Collector<'a> {
 
     /// How it stands with one of many, which is marked as standing in the tree.
     fn in_passing(&mut self, child: &ChildSnapshot, above: &str) -> (State, Option<u64>, usize) {
-        if !self.wanted.is_empty() && !child.exits.is_empty() {
-            self.find_dead(child, &format!("{above}/{}", child.id));
+        if child.exits.iter().any(|exit| self.wanted.contains(&exit.pid)) {
+            self.find_dead(child, &format!("{above}/{}", self.id_of(child)));
         }
         let glance = child.pid.and_then(|pid| self.claim(pid));
         let (state, for_ms) = judge::child(child.state, millis(self.now.saturating_sub(child.since)), glance.as_ref());

@@ -91,7 +91,9 @@ pub(crate) fn supervisor(state: SupervisorState, age_ms: Option<u64>, glance: Op
     };
     match glance.map(process) {
         Some((state @ (State::Stuck | State::Wedged), for_ms)) => (state, for_ms),
-        _ => (told, age_ms),
+        _ if matches!(told, State::Starting | State::Up) => (told, age_ms),
+        // Since when is known of the child that it waits for, which says so.
+        _ => (told, None),
     }
 }
 
@@ -276,6 +278,7 @@ mod tests {
         assert_eq!(child(ChildState::Up, 5, Some(&calm)), (State::Busy, None));
         assert_eq!(supervisor(SupervisorState::Up, Some(3), Some(&calm)), (State::Up, Some(3)));
         assert_eq!(supervisor(SupervisorState::Up, Some(3), Some(&stuck)), (State::Stuck, Some(9000)));
+        assert_eq!(supervisor(SupervisorState::Restarting, Some(3000), Some(&calm)), (State::Restarting, None));
         assert_eq!(supervisor(SupervisorState::Stopped, Some(3), None), (State::Stopped, None));
     }
 
