@@ -211,9 +211,8 @@ impl Prepared {
 }
 
 /// Chance, for the jitter of back-offs.
-fn seed(_: &Handle) -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
+fn seed(runtime: &Handle) -> u64 {
+    runtime.rng().number()
 }
 
 /// Waits until the children of a supervisor are up; if that is given up, the supervisor is stopped.
