@@ -1,6 +1,7 @@
 //! A tree that crashes, backs off and escalates, shown as it goes: `cargo run --example supervised_tree`
 use colloquium::prelude::*;
-use colloquium::{Backoff, GenServer, Next, Observer, Server, ServerContext, ServerRef, ServerResult};
+use colloquium::tree::{Look, Tree};
+use colloquium::{Backoff, GenServer, Next, Server, ServerContext, ServerRef, ServerResult};
 use std::time::Duration;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -44,16 +45,8 @@ async fn worker(mut ctx: Context<ExitReason>) -> ExitReason {
 }
 
 /// What can be seen of a tree, at any moment, without asking any of its processes.
-fn show(tree: &Observer, indent: usize) {
-    for child in tree.children() {
-        let pid = child.pid.map_or("-".to_owned(), |pid| pid.to_string());
-        let last = child.exits.last().map(|exit| format!("last end: {}", exit.reason)).unwrap_or_default();
-        let (id, state, starts) = (child.id, child.state, child.starts);
-        println!("   {:indent$}{id:<10} {pid:<6} {state:<10} starts {starts}  {last}", "");
-        if let Some(subtree) = child.subtree {
-            show(&subtree, indent + 2);
-        }
-    }
+fn show(tree: &Tree) {
+    println!("{}", tree.look(&Look::new()));
 }
 
 /// Lets a child end, and waits until its supervisor has put another in its place.
@@ -83,9 +76,11 @@ async fn run(runtime: &Runtime) -> Result<(), Error> {
             .child(ChildSpec::worker("parser", worker).at(&parser_at))
     });
     let tree = Supervisor::new().child(counter).child(flaky).child(pipeline).start(runtime).await?;
+    let dumps = Tree::new(runtime);
+    dumps.add_root("root", tree.observe());
 
     println!("1. all are up");
-    show(&tree.observe(), 0);
+    show(&dumps);
 
     println!("2. a server crashes, and is asked again by the same reference");
     println!("   it was asked {} times", counter_ref.call(Ask::Count).await?);
@@ -98,12 +93,12 @@ async fn run(runtime: &Runtime) -> Result<(), Error> {
     println!("3. the reader crashes: the parser is restarted with it");
     crash(runtime, &reader, "the disk is full").await?;
     parser.up(runtime, 5 * SECOND).await?;
-    show(&tree.observe(), 0);
+    show(&dumps);
 
     println!("4. once more is once too often for the pipeline: it ends, and the supervisor above starts it anew");
     crash(runtime, &reader, "the disk is full").await?;
     parser.up(runtime, 5 * SECOND).await?;
-    show(&tree.observe(), 0);
+    show(&dumps);
 
     println!("5. a child that keeps failing waits longer and longer, and is left failed");
     for attempt in 1..=4 {
@@ -115,7 +110,7 @@ async fn run(runtime: &Runtime) -> Result<(), Error> {
     while flaky_ref.address() != Err(colloquium::Unavailable::Stopped) {
         runtime.sleep(Duration::from_millis(1)).await;
     }
-    show(&tree.observe(), 0);
+    show(&dumps);
 
     println!("6. started by hand, and all stopped, right to left");
     tree.restart_child("flaky").await?;

@@ -75,7 +75,7 @@ fn s_090_many_timers_come_each_once_and_none_early() {
             assert!(at >= started[number as usize], "{number} is early");
             assert!(!std::mem::replace(&mut seen[number as usize], true), "{number} came twice");
         }
-        assert_eq!(all_after_a_while(&process, &mut shown).await, []);
+        assert_eq!(all_after_a_while(&process, &mut shown).await, [0_u32; 0]);
     });
 }
 
@@ -111,7 +111,7 @@ fn s_091_a_cancelled_timer_says_what_is_left_and_never_comes() {
             assert_eq!((timer.cancel(), same.cancel()), (None, None), "cancelled before");
         }
         assert_eq!(runtime.info(process.pid()).expect("alive").timers, 0);
-        assert_eq!(all_after_a_while(&process, &mut shown).await, []);
+        assert_eq!(all_after_a_while(&process, &mut shown).await, [0_u32; 0]);
         let fired = process.send_after(Duration::ZERO, 2);
         assert_eq!(next(&mut shown).await.0, 2);
         assert_eq!(fired.cancel(), None);
@@ -252,8 +252,8 @@ fn s_094_a_timer_to_a_name_finds_who_has_it_then() {
         until(|| runtime.runtime_info().timers == 0).await;
         let timer = runtime.send_after(LONG, "name", 5_u32);
         assert!(timer.cancel().is_some_and(|left| left <= LONG) && timer.cancel().is_none());
-        assert_eq!(all_after_a_while(&first, &mut at_first).await, []);
-        assert_eq!(all_after_a_while(&second, &mut at_second).await, []);
+        assert_eq!(all_after_a_while(&first, &mut at_first).await, [0_u32; 0]);
+        assert_eq!(all_after_a_while(&second, &mut at_second).await, [0_u32; 0]);
     });
 }
 
@@ -277,7 +277,7 @@ fn an_interval_goes_on_and_is_never_early() {
         assert_eq!((timer.cancel(), runtime.info(process.pid()).expect("alive").timers), (None, 0));
         let rest = all_after_a_while(&process, &mut shown).await;
         assert!(rest.iter().copied().eq((9..).take(rest.len())), "{rest:?}");
-        assert_eq!(all_after_a_while(&process, &mut shown).await, [], "nothing once it is cancelled");
+        assert_eq!(all_after_a_while(&process, &mut shown).await, [0_u32; 0], "nothing once it is cancelled");
     });
 }
 
@@ -340,7 +340,7 @@ fn an_interval_ends_with_its_process_and_with_a_panic_of_its_own() {
         });
         assert_eq!((next(&mut shown).await.0, next(&mut shown).await.0), (1, 2));
         until(|| runtime.info(process.pid()).expect("alive").timers == 0).await;
-        assert_eq!(all_after_a_while(&process, &mut shown).await, []);
+        assert_eq!(all_after_a_while(&process, &mut shown).await, [0_u32; 0]);
         let makes = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&makes);
         process.send_interval(millis(1), move || {

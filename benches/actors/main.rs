@@ -7,6 +7,7 @@
 
 mod bookkeeping;
 mod deaths;
+mod dumps;
 mod hogs;
 mod lifetimes;
 mod measure;
@@ -26,7 +27,7 @@ const TOKENS: u64 = 100;
 type Workload = (&'static str, u64, fn(&Runtime, u64) -> Outcome);
 
 /// Name, default count, and what runs it. The counts make a case last about half a second.
-const WORKLOADS: [Workload; 43] = [
+const WORKLOADS: [Workload; 44] = [
     ("spawn_exit", 2_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, 64)),
     ("spawn_exit_burst", 1_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, u64::MAX)),
     ("spawn_hold", 1_000_000, lifetimes::spawn_hold),
@@ -69,6 +70,7 @@ const WORKLOADS: [Workload; 43] = [
     ("tcp_echo64", 200_000, |runtime, n| sockets::echo(runtime, n, PAIRS, false)),
     ("tcp_echo_busy", 2_000, |runtime, n| sockets::echo(runtime, n, 1, true)),
     ("call_untimed", 3_000_000, |runtime, n| messages::call(runtime, n, 1, false)),
+    ("dump", 100_000, dumps::dump),
     ("call64_untimed", 5_000_000, |runtime, n| messages::call(runtime, n, PAIRS, false)),
 ];
 

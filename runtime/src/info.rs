@@ -120,6 +120,47 @@ impl fmt::Display for Whereabouts {
     }
 }
 
+/// A process as it is seen in passing, when all of them are looked at ([`Handle::sample`](crate::Handle::sample)): less than
+/// [`ProcessInfo`], for less.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProcessSample {
+    /// Who.
+    pub pid: Pid,
+    /// The process that spawned it.
+    pub parent: Option<Pid>,
+    /// How long it has lived, to a tenth of a second.
+    pub age: Duration,
+    /// Its end is certain: it was killed, for one, and has not come to it, or its state is being dropped.
+    pub doomed: bool,
+    /// It is being polled; for how long at most (the worker has looked at the clock that long ago).
+    pub polled: Option<Duration>,
+    /// Operations it has spent, and polls.
+    pub reductions: u64,
+    /// What it awaited last, or awaits.
+    pub whereabouts: Whereabouts,
+    /// What stands behind its lock; `None` if the lock could not be had in time.
+    pub inside: Option<ProcessInside>,
+}
+
+/// The part of a [`ProcessSample`] that is behind the process's lock.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProcessInside {
+    /// The name it is registered under.
+    pub name: Option<Arc<str>>,
+    /// What it was labelled with.
+    pub label: Option<Arc<str>>,
+    /// What it does.
+    pub activity: Activity,
+    /// Messages in its mailbox, those set aside by a selective receive included, signals not.
+    pub mailbox: usize,
+    /// The most messages its mailbox holds.
+    pub mailbox_bound: usize,
+    /// Messages that its mailbox has dropped, by the policy it was given.
+    pub dropped: u64,
+}
+
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -159,6 +200,10 @@ pub struct RuntimeInfo {
     pub spares: usize,
     /// How long it has been up.
     pub uptime: Duration,
+    /// The time of day, since the beginning of 1970 (UTC).
+    pub since_1970: Duration,
+    /// Processes that are to be polled and stand in no worker's queue yet.
+    pub queued: usize,
     /// One for each worker.
     pub workers: Vec<WorkerInfo>,
     /// The threads for blocking work.
@@ -207,6 +252,8 @@ pub struct WorkerInfo {
     pub reductions: u64,
     /// Processes in its queue at the moment.
     pub queued: usize,
+    /// Whom it polls, and for how long at most: since it looked at the clock last.
+    pub polling: Option<(Pid, Duration)>,
 }
 
 /// How a shutdown went.

@@ -1,12 +1,13 @@
 //! Driver: reads what the runtime tells about itself, taking each lock for a moment.
-use crate::info::{Activity, ProcessInfo, RuntimeInfo, Whereabouts, WorkerInfo};
-use crate::limits::INFO_PEERS;
+use crate::info::{Activity, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, Whereabouts, WorkerInfo};
+use crate::limits::{INFO_PEERS, SAMPLE_WAITS};
 use crate::pid::Pid;
-use crate::process::control::{AnyProcess, Extra};
+use crate::process::control::{AnyProcess, Core, Extra, Head};
+use crate::scheduler::Remote;
 use crate::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Reads a process; `None` if it is dead, unless `dead_too`.
 pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInfo> {
@@ -19,14 +20,7 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
         return None;
     }
     let extra = core.extra.as_deref();
-    let callee = head.callee().or(extra.and_then(|extra| extra.calls_elsewhere));
-    let blocking = extra.and_then(Extra::blocking_since);
-    let activity = match (callee.map(Activity::Calling), head.idle_since.load(Ordering::Relaxed)) {
-        (Some(calling), _) => calling,
-        (None, _) if blocking.is_some() => Activity::Blocking(blocking.map(tenths).unwrap_or_default()),
-        (None, since) if core.waiting && since > 0 => Activity::Receiving(tenths(since)),
-        _ => Activity::Active,
-    };
+    let activity = activity(head, &core, tenths);
     let watching = extra.map(|extra| &extra.watching);
     Some(ProcessInfo {
         pid: head.pid,
@@ -60,8 +54,64 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
     })
 }
 
+fn activity(head: &Head, core: &Core, tenths: impl Fn(u32) -> Duration) -> Activity {
+    let extra = core.extra.as_deref();
+    let callee = head.callee().or(extra.and_then(|extra| extra.calls_elsewhere));
+    let blocking = extra.and_then(Extra::blocking_since);
+    match (callee.map(Activity::Calling), head.idle_since.load(Ordering::Relaxed)) {
+        (Some(calling), _) => calling,
+        (None, _) if blocking.is_some() => Activity::Blocking(blocking.map(tenths).unwrap_or_default()),
+        (None, since) if core.waiting && since > 0 => Activity::Receiving(tenths(since)),
+        _ => Activity::Active,
+    }
+}
+
+/// Shows all processes that are in the table, the doomed too, and waits for no lock longer than `patience`; after a number of
+/// such waits, not at all. How many parts of the table could not be read.
+pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(ProcessSample)) -> usize {
+    let now = shared.clock.now();
+    let polling: Vec<(Pid, Duration)> =
+        shared.scheduler.remotes().iter().filter_map(|remote| polling(remote, shared.tag, now)).collect();
+    let tenths = |at: u32| Duration::from_nanos(now.saturating_sub(u64::from(at) * 100_000_000));
+    let mut waits = SAMPLE_WAITS;
+    shared.table.for_each_within(patience, |process| {
+        let head = process.head();
+        let core = process.core_within(if waits > 0 { patience } else { Duration::ZERO });
+        if core.is_none() {
+            waits = waits.saturating_sub(1);
+        }
+        let inside = core.map(|core| {
+            let extra = core.extra.as_deref();
+            ProcessInside {
+                name: extra.and_then(|extra| extra.name.clone()),
+                label: extra.and_then(|extra| extra.label.clone()),
+                activity: activity(head, &core, tenths),
+                mailbox: core.held(head),
+                mailbox_bound: core.bound as usize,
+                dropped: extra.map_or(0, |extra| extra.dropped),
+            }
+        });
+        show(ProcessSample {
+            pid: head.pid,
+            parent: Pid::from_word(head.parent, head.pid.runtime()),
+            age: tenths(head.started),
+            doomed: !head.is_alive(),
+            polled: polling.iter().find(|(pid, _)| *pid == head.pid).map(|(_, since)| *since),
+            reductions: head.reductions.load(Ordering::Relaxed),
+            whereabouts: Whereabouts::of(head.whereabouts.load(Ordering::Relaxed)),
+            inside,
+        });
+    })
+}
+
+fn polling(remote: &Remote, tag: u32, now: u64) -> Option<(Pid, Duration)> {
+    let pid = Pid::from_word(remote.polled.load(Ordering::Relaxed), tag)?;
+    Some((pid, Duration::from_nanos(now.saturating_sub(remote.ticked.load(Ordering::Relaxed)))))
+}
+
 /// Reads the runtime.
 pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
+    let now = shared.clock.now();
     let workers = shared.scheduler.remotes[..shared.scheduler.workers].iter().map(|remote| {
         let counters = &remote.counters;
         WorkerInfo {
@@ -71,6 +121,7 @@ pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
             timers: counters.timers.load(Ordering::Relaxed),
             reductions: counters.reductions.load(Ordering::Relaxed),
             queued: remote.woken.len() + remote.newborn.len(),
+            polling: polling(remote, shared.tag, now),
         }
     });
     let (stalled, stalls) = shared.stalls.numbers();
@@ -84,7 +135,9 @@ pub(crate) fn runtime(shared: &Shared) -> RuntimeInfo {
         stalls,
         stalled,
         spares: shared.scheduler.spares.on_duty(),
-        uptime: Duration::from_nanos(shared.clock.now()),
+        uptime: Duration::from_nanos(now),
+        since_1970: shared.clock.system(now).duration_since(UNIX_EPOCH).unwrap_or_default(),
+        queued: shared.scheduler.injector.len() + shared.scheduler.system.len(),
         workers: workers.collect(),
         blocking: crate::blocking::info(shared),
     }

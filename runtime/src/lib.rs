@@ -92,7 +92,8 @@ pub use error::{
 };
 pub use exit::{Cause, ExitReason, IntoExitReason, Panic};
 pub use info::{
-    Activity, BlockingInfo, BlockingWork, ProcessInfo, RuntimeInfo, ShutdownReport, Wedged, Whereabouts, WorkerInfo,
+    Activity, BlockingInfo, BlockingWork, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, ShutdownReport,
+    Wedged, Whereabouts, WorkerInfo,
 };
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;

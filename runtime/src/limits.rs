@@ -70,6 +70,8 @@ pub(crate) const REPORTS_PER_SECOND: u32 = 10;
 pub(crate) const CALL_CYCLE: usize = 64;
 /// Links, monitors and watchers that `info` lists; their numbers are always exact.
 pub(crate) const INFO_PEERS: usize = 32;
+/// Locks that a look at all processes waits for in vain before it waits for none any more.
+pub(crate) const SAMPLE_WAITS: usize = 32;
 /// What is left of a shutdown's deadline when those who still run are killed.
 pub(crate) const KILL_MARGIN: Duration = Duration::from_secs(1);
 /// What processes get when the last handle of a runtime is dropped: the default of an orderly stop.

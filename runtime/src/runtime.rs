@@ -3,7 +3,7 @@ use crate::builder::{Builder, spawn_thread};
 use crate::chance::Rng;
 use crate::error::{BuildError, LookupError, RegisterError, SpawnError};
 use crate::exit::{ExitReason, IntoExitReason};
-use crate::info::{ProcessInfo, RuntimeInfo, ShutdownReport};
+use crate::info::{ProcessInfo, ProcessSample, RuntimeInfo, ShutdownReport};
 use crate::limits;
 use crate::pid::Pid;
 use crate::process::address::Address;
@@ -262,6 +262,18 @@ impl Handle {
         deliver::send_after_to_name(&Local::spawning_home(&self.home).0, name.into(), after, message)
     }
 
+    /// Whether it shuts down, or has: nobody is spawned any more.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.shared().lifecycle.is_closing()
+    }
+
+    /// Whether this is a simulation's: what has threads of its own cannot be part of it.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.shared().scheduler.simulator.is_some()
+    }
+
     /// The pids of all live processes.
     #[must_use]
     pub fn processes(&self) -> Vec<Pid> {
@@ -279,6 +291,13 @@ impl Handle {
     pub fn info(&self, pid: Pid) -> Option<ProcessInfo> {
         let process = self.shared().table.get(pid)?;
         crate::inspect::inspect(&process, false)
+    }
+
+    /// Shows all processes in passing, in no order, those included whose end is certain and has not come. No lock is waited for
+    /// longer than `patience`: what cannot be read in that time is shown as such, or is in a part of the table that is passed
+    /// over; the number of these parts is returned. `show` runs under no lock.
+    pub fn sample(&self, patience: Duration, show: impl FnMut(ProcessSample)) -> usize {
+        crate::inspect::sample(self.shared(), patience, show)
     }
 
     /// The runtime and its workers.

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 #[derive(Clone)]
 pub(crate) struct Board(Arc<Inner>);
@@ -48,6 +49,11 @@ impl Board {
 
     pub(crate) fn machine(&self) -> MutexGuard<'_, Machine<Pid>> {
         self.0.machine.lock()
+    }
+
+    /// As [`Board::machine`], unless the lock cannot be had in that time: for those who only look.
+    pub(crate) fn machine_within(&self, patience: Duration) -> Option<MutexGuard<'_, Machine<Pid>>> {
+        self.0.machine.try_lock_for(patience)
     }
 
     pub(crate) fn set_subtree(&self, child: Key, subtree: Option<Self>) {

@@ -79,7 +79,8 @@ impl<P: Copy> Standing<P> {
 
 /// How a process of a child ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PastExit {
+pub(crate) struct PastExit<P> {
+    pub(crate) process: P,
     pub(crate) reason: ExitReason,
     pub(crate) at: Duration,
     pub(crate) lived: Duration,
@@ -96,7 +97,7 @@ pub(crate) struct Child<P> {
     /// Unhealthy starts in a row, for its back-off.
     pub(crate) unhealthy: u32,
     /// The last exits, oldest first. Most children have none.
-    pub(crate) exits: Option<Box<VecDeque<PastExit>>>,
+    pub(crate) exits: Option<Box<VecDeque<PastExit<P>>>>,
 }
 
 impl<P: Copy> Child<P> {
@@ -111,7 +112,7 @@ impl<P: Copy> Child<P> {
 
     /// Keeps an exit; the one that has to make room comes out.
     #[must_use]
-    pub(crate) fn note_exit(&mut self, exit: PastExit) -> Option<PastExit> {
+    pub(crate) fn note_exit(&mut self, exit: PastExit<P>) -> Option<PastExit<P>> {
         let exits = self.exits.get_or_insert_default();
         let oldest = if exits.len() < EXITS_KEPT { None } else { exits.pop_front() };
         exits.push_back(exit);
@@ -286,8 +287,12 @@ mod tests {
     #[test]
     fn the_last_exits_are_kept() {
         let mut child = Child::<u32>::new(settings("a"), Duration::ZERO);
-        let exit =
-            |second| PastExit { reason: ExitReason::Killed, at: Duration::from_secs(second), lived: Duration::ZERO };
+        let exit = |second| PastExit {
+            process: 1,
+            reason: ExitReason::Killed,
+            at: Duration::from_secs(second),
+            lived: Duration::ZERO,
+        };
         let dropped: Vec<u64> =
             (0..15).filter_map(|n| child.note_exit(exit(n))).map(|exit| exit.at.as_secs()).collect();
         assert_eq!(dropped, [0, 1, 2, 3, 4]);

@@ -168,9 +168,9 @@ pub(crate) enum Report<P> {
 
 /// What leaves the supervisor's state and may run a user's destructor when it is dropped.
 #[derive(Debug)]
-#[expect(dead_code, reason = "it is only there to be dropped")]
+#[allow(dead_code, reason = "it is only there to be dropped")]
 pub(crate) enum Litter<P> {
     Child(Child<P>),
-    Exit(PastExit),
+    Exit(PastExit<P>),
     Standing(Standing<P>),
 }

@@ -37,6 +37,7 @@ mod step;
 mod strategy;
 mod supervisor;
 mod system;
+pub mod tree;
 
 pub use backoff::Backoff;
 pub use child::{ChildBuilder, ChildSpec, IntoChild};
@@ -59,3 +60,4 @@ pub use snapshot::{
 pub use spec::{AutoShutdown, ChildKind, Restart, Shutdown, SpecError, Strategy};
 pub use supervisor::{StartError, Supervisor};
 pub use system::{TraceEvent, Traced};
+pub use tree::{Root, SupervisionTree};

@@ -74,6 +74,9 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         self.show(key, Place::Stopped);
         if let Some(child) = self.children.get(key) {
             let id = Arc::clone(&child.settings.id);
+            if escalates {
+                self.gave_up.get_or_insert_with(|| Arc::clone(&id));
+            }
             self.report(Report::GaveUp { id, escalates });
         }
         if escalates {

@@ -45,6 +45,8 @@ pub struct SupervisorSnapshot {
     pub counts: ChildCounts,
     /// Children that were killed and are still there.
     pub wedged: Vec<WedgedProcess>,
+    /// The child that failed too often, so that the supervisor ends or has ended.
+    pub gave_up: Option<Arc<str>>,
 }
 
 /// What a supervisor is about.
@@ -133,6 +135,8 @@ pub enum NextAction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChildExit {
+    /// Who it was.
+    pub pid: Pid,
     /// Why.
     pub reason: ExitReason,
     /// When.
@@ -205,9 +209,22 @@ impl Observer {
     /// The supervisor itself.
     #[must_use]
     pub fn supervisor(&self) -> SupervisorSnapshot {
-        let at = self.board.runtime().now();
-        let gone = !self.board.runtime().is_alive(self.pid());
-        let machine = self.board.machine();
+        let (at, gone) = self.now();
+        self.seen(&self.board.machine(), at, gone)
+    }
+
+    /// As [`Observer::supervisor`]; none if its lock cannot be had in that time.
+    pub(crate) fn supervisor_within(&self, patience: Duration) -> Option<SupervisorSnapshot> {
+        let (at, gone) = self.now();
+        Some(self.seen(&*self.board.machine_within(patience)?, at, gone))
+    }
+
+    /// The time, and whether the process is dead: looked at before the lock is taken.
+    fn now(&self) -> (Duration, bool) {
+        (self.board.runtime().now(), !self.board.runtime().is_alive(self.pid()))
+    }
+
+    fn seen(&self, machine: &Machine<Pid>, at: Duration, gone: bool) -> SupervisorSnapshot {
         let state = match machine.stage {
             _ if gone => SupervisorState::Stopped,
             Stage::Unborn | Stage::Starting => SupervisorState::Starting,
@@ -227,8 +244,9 @@ impl Observer {
             restarts,
             intensity,
             period: machine.intensity.period(),
-            counts: counts(&machine),
-            wedged: wedged(&machine),
+            counts: counts(machine),
+            wedged: wedged(machine),
+            gave_up: machine.gave_up.clone(),
         }
     }
 
@@ -236,7 +254,13 @@ impl Observer {
     /// that is added or removed meanwhile may be seen or not.
     #[must_use]
     pub fn children(&self) -> ChildSnapshots {
-        ChildSnapshots { board: self.board.clone(), next: Some(Key::FIRST), page: Vec::new().into_iter() }
+        self.children_within(Duration::MAX)
+    }
+
+    /// As [`Observer::children`]; when the lock cannot be had in that time, [`ChildSnapshots::is_cut_short`].
+    pub(crate) fn children_within(&self, patience: Duration) -> ChildSnapshots {
+        let (next, page) = (Some(Key::FIRST), Vec::new().into_iter());
+        ChildSnapshots { board: self.board.clone(), next, page, patience, cut_short: false }
     }
 
     pub(crate) fn counts(&self) -> ChildCounts {
@@ -263,6 +287,15 @@ pub struct ChildSnapshots {
     board: Board,
     next: Option<Key>,
     page: std::vec::IntoIter<(Key, ChildSnapshot)>,
+    patience: Duration,
+    cut_short: bool,
+}
+
+impl ChildSnapshots {
+    /// Whether there are more, which could not be read in time.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
 }
 
 impl Iterator for ChildSnapshots {
@@ -277,7 +310,10 @@ impl Iterator for ChildSnapshots {
                 return Some(child);
             }
             let from = self.next.take()?;
-            let machine = self.board.machine();
+            let Some(machine) = self.board.machine_within(self.patience) else {
+                self.cut_short = true;
+                return None;
+            };
             let page: Vec<(Key, ChildSnapshot)> =
                 machine.children.from(from).take(PAGE).map(|(key, child)| (key, see(&machine, key, child))).collect();
             drop(machine);
@@ -302,7 +338,12 @@ fn see(machine: &Machine<Pid>, key: Key, child: &Child<Pid>) -> ChildSnapshot {
         Standing::Stopped(Rest::Failed) => ChildState::Failed,
         Standing::Stopped(Rest::ByHand | Rest::Ended | Rest::Ignored) => ChildState::Stopped,
     };
-    let past = |exit: &PastExit| ChildExit { reason: exit.reason.clone(), at: exit.at, lived: exit.lived };
+    let past = |exit: &PastExit<Pid>| ChildExit {
+        pid: exit.process,
+        reason: exit.reason.clone(),
+        at: exit.at,
+        lived: exit.lived,
+    };
     ChildSnapshot {
         id: Arc::clone(&settings.id),
         pid: child.standing.process(),

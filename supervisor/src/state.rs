@@ -29,6 +29,8 @@ pub(crate) struct Machine<P> {
     pub(crate) turns: u64,
     /// Children that were killed and are still there.
     pub(crate) wedged: Vec<WedgedChild<P>>,
+    /// The child whose failures were too many and end the supervisor.
+    pub(crate) gave_up: Option<Arc<str>>,
     pub(crate) actions: VecDeque<Action<P>>,
     /// To be dropped where a user's destructors may run.
     pub(crate) litter: Vec<Litter<P>>,
@@ -73,6 +75,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
             due: BTreeSet::new(),
             turns: 0,
             wedged: Vec::new(),
+            gave_up: None,
             actions: VecDeque::new(),
             litter: Vec::new(),
         }
@@ -150,7 +153,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         let Some(child) = self.children.get_mut(key) else { return };
         if self.stage < Stage::Ending {
             let lived = now.saturating_sub(child.since);
-            let forgotten = child.note_exit(PastExit { reason: reason.clone(), at: now, lived });
+            let forgotten = child.note_exit(PastExit { process, reason: reason.clone(), at: now, lived });
             self.litter.extend(forgotten.map(Litter::Exit));
         }
         match child.standing {

@@ -36,6 +36,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 /// A process of whatever message type.
 pub(crate) type AnyProcess = Arc<dyn Process>;
@@ -240,6 +241,8 @@ pub(crate) struct Control<M> {
 pub(crate) trait Process: Any + Send + Sync {
     fn head(&self) -> &Head;
     fn core(&self) -> MappedMutexGuard<'_, Core>;
+    /// As `core`, unless the lock cannot be had in that time: for those who only look.
+    fn core_within(&self, patience: Duration) -> Option<MappedMutexGuard<'_, Core>>;
     /// Drops the messages left over, one by one, each panic caught, and wakes the senders that wait.
     fn discard_messages(&self);
     /// Lets in the messages of waiting senders for which there is room now.
@@ -402,6 +405,11 @@ impl<M: Send + 'static> Process for Control<M> {
 
     fn core(&self) -> MappedMutexGuard<'_, Core> {
         narrow(self.inner.lock(), |inner| &mut inner.core, |inner| &inner.core)
+    }
+
+    fn core_within(&self, patience: Duration) -> Option<MappedMutexGuard<'_, Core>> {
+        let inner = self.inner.try_lock_for(patience)?;
+        Some(narrow(inner, |inner| &mut inner.core, |inner| &inner.core))
     }
 
     fn discard_messages(&self) {

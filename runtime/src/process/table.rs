@@ -11,6 +11,7 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use slab::Slab;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Permits a shard takes at a time.
 const LOT: usize = TICK_POLLS as usize;
@@ -120,12 +121,21 @@ impl Table {
 
     /// Shows every process that lives throughout, a lock for a few hundred at a time. What is spawned meanwhile may or
     /// may not be shown.
-    pub(crate) fn for_each(&self, mut show: impl FnMut(AnyProcess)) {
+    pub(crate) fn for_each(&self, show: impl FnMut(AnyProcess)) {
+        self.for_each_within(Duration::MAX, show);
+    }
+
+    /// As [`Table::for_each`]; a shard whose lock cannot be had in that time is passed over. How many were.
+    pub(crate) fn for_each_within(&self, patience: Duration, mut show: impl FnMut(AnyProcess)) -> usize {
         const CHUNK: usize = 512;
+        let mut unread = 0;
         for shard in &self.shards {
             let mut from = 0;
             loop {
-                let guard = shard.lock();
+                let Some(guard) = shard.try_lock_for(patience) else {
+                    unread += 1;
+                    break;
+                };
                 let end = guard.generations.len();
                 let chunk: Vec<AnyProcess> = (from..end.min(from + CHUNK))
                     .filter_map(|slot| match guard.slots.get(slot) {
@@ -141,6 +151,7 @@ impl Table {
                 }
             }
         }
+        unread
     }
 
     fn place(&self, pid: Pid) -> (usize, usize) {
