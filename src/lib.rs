@@ -1,16 +1,22 @@
 //! Driver: colloquium: a supervised actor runtime in which every message can have its own supervised conversation.
 //!
-//! This crate only gathers the others: the processes of `colloquium-runtime` and the supervisors of `colloquium-supervisor`
-//! today; dispatch and transports as their crates grow.
+//! This crate only gathers the others: the processes of `colloquium-runtime`, the supervisors of `colloquium-supervisor`, and the
+//! groups and conversations of `colloquium-dispatch`; transports as their crate grows.
 //!
 //! With the feature `tokio`, off by default, libraries made for tokio work within processes: `Builder::tokio`.
 #![forbid(unsafe_code)]
 
+pub use colloquium_dispatch::*;
 pub use colloquium_runtime::*;
 pub use colloquium_supervisor::*;
 
 /// What most programs need.
 pub mod prelude {
+    pub use colloquium_dispatch::DispatchErrorKind::*;
+    pub use colloquium_dispatch::{
+        Consumer, ConsumerGroup, ConsumerRegistration, Deliveries, Delivery, DispatchConversation, DispatchError,
+        DispatchErrorKind, DispatchOutcome, Failure, OrFailure, Rooted, RoutingFunction, SECOND,
+    };
     pub use colloquium_runtime::{
         Address, Context, Down, Exit, ExitReason, Mailbox, MonitorRef, Pid, ReplyTo, Runtime,
     };

@@ -1,7 +1,7 @@
 //! Driver: processes that are linked or monitored from birth, whoever dies meanwhile.
 mod workers;
 
-use colloquium::{Address, Context, ExitReason, RegisterError, SpawnError};
+use colloquium::{Address, Context, Exit, ExitReason, RegisterError, SpawnError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -220,5 +220,70 @@ fn a_spawn_that_fails_leaves_no_link_no_monitor_and_no_process() {
         let watcher = watcher(&runtime, "taken");
         drop(holder);
         assert_eq!(watcher.down().reason, ExitReason::Killed);
+    });
+}
+
+/// What a process born waiting may be woken by: a message, an exit that it traps from birth, a fatal exit, the end of a peer that
+/// was dead before its birth.
+#[test]
+fn a_process_born_waiting_is_polled_when_something_happens_to_it() {
+    workers::on_each_size(async |runtime| {
+        let polled = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let born = |trapping: bool, linked: Option<Address<ExitReason>>| {
+            let polled = std::sync::Arc::clone(&polled);
+            polled.store(false, std::sync::atomic::Ordering::SeqCst);
+            let mut build = runtime.build().waiting();
+            if trapping {
+                build = build.trapping();
+            }
+            if let Some(peer) = &linked {
+                build = build.link_to(peer);
+            }
+            let body = async move |mut ctx: Context<ExitReason>| {
+                polled.store(true, std::sync::atomic::Ordering::SeqCst);
+                ctx.trap_exits(|exit| ExitReason::error(format!("trapped {}", exit.reason)));
+                ctx.recv().await
+            };
+            build.spawn(body).expect("room for a process")
+        };
+        let process = born(false, None);
+        assert!(runtime.info(process.pid()).is_some() && !polled.load(std::sync::atomic::Ordering::SeqCst));
+        process.send(ExitReason::Shutdown).expect("it waits");
+        assert_eq!(process.ended().await, ExitReason::Shutdown);
+        let process = born(false, None);
+        process.exit(ExitReason::error("fatal"));
+        assert_eq!(process.ended().await, ExitReason::error("fatal"));
+        assert!(!polled.load(std::sync::atomic::Ordering::SeqCst), "it never ran");
+        let peer = workers::mortal(&runtime);
+        let process = born(true, Some(peer.clone()));
+        peer.send(ExitReason::error("peer")).expect("it lives");
+        assert_eq!(process.ended().await, ExitReason::error("trapped peer"));
+        let dead = workers::corpse(&runtime, ExitReason::Normal).await;
+        let trapped = born(true, Some(dead.clone())).ended().await;
+        assert!(trapped.to_string().starts_with("trapped"), "{trapped}");
+        assert_eq!(born(false, Some(dead)).ended().await, ExitReason::NoProcess);
+    });
+}
+
+/// What the function that makes a body asks for, on the spawner's thread, holds for the process.
+#[test]
+fn a_body_that_asks_for_exits_while_it_is_made_traps_them() {
+    on_each_size(async |runtime| {
+        let trapping = runtime.spawn(|mut ctx: Context<Exit>| {
+            ctx.trap_exits(|exit| exit);
+            async move { ctx.recv().await.reason }
+        });
+        let trapping = trapping.expect("room");
+        trapping.exit(ExitReason::error("told"));
+        assert_eq!(trapping.ended().await, ExitReason::error("told"));
+        let killed = runtime.build().trapping().spawn(|mut ctx: Context<Exit>| {
+            ctx.trap_exits(|exit| exit);
+            async move { while ctx.recv().await.reason != ExitReason::Normal {} }
+        });
+        let killed = killed.expect("room");
+        killed.exit(ExitReason::error("told"));
+        assert!(killed.is_alive());
+        killed.kill();
+        assert_eq!(killed.ended().await, ExitReason::Killed);
     });
 }

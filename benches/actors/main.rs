@@ -7,6 +7,7 @@
 
 mod bookkeeping;
 mod deaths;
+mod dispatches;
 mod dumps;
 mod hogs;
 mod lifetimes;
@@ -27,7 +28,7 @@ const TOKENS: u64 = 100;
 type Workload = (&'static str, u64, fn(&Runtime, u64) -> Outcome);
 
 /// Name, default count, and what runs it. The counts make a case last about half a second.
-const WORKLOADS: [Workload; 44] = [
+const WORKLOADS: [Workload; 48] = [
     ("spawn_exit", 2_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, 64)),
     ("spawn_exit_burst", 1_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, u64::MAX)),
     ("spawn_hold", 1_000_000, lifetimes::spawn_hold),
@@ -42,6 +43,10 @@ const WORKLOADS: [Workload; 44] = [
     ("fan_out", 10_000_000, messages::fan_out),
     ("big", 6_000_000, messages::big),
     ("fork_join", 18, lifetimes::fork_join),
+    ("dispatch", 1_000_000, |runtime, n| dispatches::dispatch(runtime, n, 1024)),
+    ("dispatch64", 1_000_000, |runtime, n| dispatches::dispatch(runtime, n, 64)),
+    ("dispatch1", 500_000, |runtime, n| dispatches::dispatch(runtime, n, 1)),
+    ("reroute", 2_000, dispatches::reroute),
     ("mailbox_mem", 10_000_000, messages::mailbox_mem),
     ("link_storm_10000", 10_000, |runtime, n| deaths::storm(runtime, n, 21, deaths::linked)),
     ("link_storm_100000", 100_000, |runtime, n| deaths::storm(runtime, n, 7, deaths::linked)),

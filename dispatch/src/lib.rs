@@ -1,2 +1,81 @@
-//! Pure: supervised dispatch over `colloquium-runtime`; its public API arrives with the dispatch issue.
+//! Driver: supervised dispatch over `colloquium-runtime`: groups of consumers, and one supervised conversation per message.
+//!
+//! ```
+//! use colloquium_dispatch::{Consumer, ConsumerGroup, Delivery, Failure, Rooted};
+//! use colloquium_runtime::Runtime;
+//!
+//! struct Doubler;
+//!
+//! impl Consumer for Doubler {
+//!     type Message = u64;
+//!     type Output = u64;
+//!     async fn handle(&mut self, number: Delivery<u64>) -> Result<u64, Failure> {
+//!         Ok(2 * *number)
+//!     }
+//! }
+//!
+//! async fn double(runtime: &Runtime) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//!     let doublers = ConsumerGroup::of("doublers", 4, async || Ok::<_, std::io::Error>(Doubler)).start(&runtime.root()).await?;
+//!     let outcome = doublers.dispatch(21).await?;
+//!     assert_eq!((*outcome.output(), outcome.delivered_first_try()), (42, true));
+//!     Ok(())
+//! }
+//! let runtime = Runtime::new()?;
+//! runtime.block_on(double(&runtime))?;
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! What is promised, and what is not, is in `docs/guarantees.md`.
 #![forbid(unsafe_code)]
+
+mod act;
+mod all;
+mod blame;
+mod breaker;
+mod builder;
+mod consumer;
+mod conversation;
+mod converse;
+mod dead_letters;
+mod dispatcher;
+mod failure;
+mod group;
+mod handle;
+mod inbox;
+mod keeper;
+mod lanes;
+mod limits;
+mod outcome;
+mod process;
+mod record;
+mod registration;
+mod retry;
+mod revival;
+mod root;
+mod routing;
+mod seats;
+mod view;
+mod waiting_room;
+mod yard;
+
+pub use all::DispatchAll;
+pub use builder::{GroupBuilder, StartGroupError};
+pub use consumer::{Consumer, Delivery, Work};
+pub use dead_letters::DeadLetter;
+pub use dispatcher::{
+    Accept, Conversation, ConversationSupervisor, Dispatch, DispatchConversation, Dispatching, SupervisedExecutor,
+};
+pub use failure::{Failure, OrFailure};
+pub use group::Gap;
+pub use handle::{ChangeGroupError, ConsumerGroup, DrainReport, GroupSnapshot, Leave};
+pub use inbox::Deliveries;
+pub use keeper::KeeperMessage;
+pub use outcome::{Attempt, DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
+pub use process::ConsumerMessage;
+pub use registration::ConsumerRegistration;
+pub use root::{Parent, RootSupervisor, Rooted};
+pub use routing::{RoutingDecision, RoutingFunction, RoutingSlot};
+pub use view::{ConsumerId, ConsumerStateView, GroupTotals};
+
+/// One second; durations read well as `10 * SECOND`.
+pub const SECOND: std::time::Duration = std::time::Duration::from_secs(1);

@@ -251,6 +251,12 @@ impl Handle {
         self.shared().table.get(pid).is_some_and(|process| process.head().is_alive())
     }
 
+    /// The process that is being polled on this thread, if one is.
+    #[must_use]
+    pub fn current(&self) -> Option<Pid> {
+        Local::current()
+    }
+
     /// Waits for `duration`, on whatever executor this is awaited; less only if the runtime shuts down.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(Arc::clone(&self.home), duration)

@@ -10,7 +10,7 @@ use crate::process::context::Context;
 use crate::process::control::{AnyProcess, Control, Head, Process};
 use crate::process::ending::{self, drop_payload};
 use crate::process::joint;
-use crate::process::wrapper::Wrapper;
+use crate::process::wrapper::{Asleep, Wrapper};
 use crate::scheduler::worker::Local;
 use crate::scheduler::{Home, Metadata, Task, schedule, schedule_spawned};
 use crate::signal::{Down, Exit};
@@ -55,6 +55,8 @@ struct Settings {
     link_parent: bool,
     parent: Option<Pid>,
     system: bool,
+    waiting: bool,
+    trapping: bool,
 }
 
 impl ProcessBuilder<'static, ()> {
@@ -145,6 +147,20 @@ impl<P: Send + 'static> ProcessBuilder<'_, P> {
         self
     }
 
+    /// A process that is born waiting for its first message or signal, and first polled when one comes: for one that need not
+    /// run unless something happens to it. Until then it holds its memory only.
+    pub fn waiting(mut self) -> Self {
+        self.settings.waiting = true;
+        self
+    }
+
+    /// A process that traps exits from birth on, before its links can carry any. Its body has to say how an exit becomes a
+    /// message ([`Context::trap_exits`]) before it first receives: exits that are drawn earlier are dropped.
+    pub fn trapping(mut self) -> Self {
+        self.settings.trapping = true;
+        self
+    }
+
     /// Spawns the process. `body` is called here and now; the future it returns runs in the new process, and a panic in
     /// either is that process's exit. The future may be any that yields an [`IntoExitReason`], a never-ending one too.
     ///
@@ -220,9 +236,21 @@ where
     };
     let metadata = Metadata { home, pid: head.pid, system: settings.system };
     let wrapper = Wrapper::new(future, Arc::clone(&control));
-    let (task, handle) = async_task::Builder::new().metadata(metadata).spawn(move |_| wrapper, WithInfo(schedule));
-    handle.detach();
-    attach(&control, &task, panic);
+    let task = if settings.waiting {
+        asleep(metadata, wrapper)
+    } else {
+        let (task, handle) = async_task::Builder::new().metadata(metadata).spawn(move |_| wrapper, WithInfo(schedule));
+        handle.detach();
+        task
+    };
+    attach(&control, &task, settings, panic);
+    let task = if settings.waiting {
+        // It falls asleep here and now: from then on its waker works, and the links below may use it.
+        task.run();
+        None
+    } else {
+        Some(task)
+    };
     if let Some(peer) = &settings.links {
         link_at_birth(peer, &control, |_| ExitReason::NoProcess);
     } else if let Some(parent) = parent.filter(|_| settings.link_parent) {
@@ -232,8 +260,31 @@ where
         let process: AnyProcess = control.clone();
         joint::monitor_at_birth(watcher, &process, reference);
     }
-    schedule_spawned(task);
+    match task {
+        Some(task) => schedule_spawned(task),
+        None => wake_early(&control),
+    }
     Ok(Address::new(control))
+}
+
+/// In a frame of its own: a large body is moved often enough where it is not built for waiting.
+#[inline(never)]
+fn asleep<F: Future<Output = ()> + Send + 'static>(metadata: Metadata, wrapper: F) -> Task {
+    let asleep = Asleep::new(wrapper);
+    let (task, handle) = async_task::Builder::new().metadata(metadata).spawn(move |_| asleep, WithInfo(schedule));
+    handle.detach();
+    task
+}
+
+/// What came while a process was not yet asleep could not wake it.
+fn wake_early<M: Send + 'static>(control: &Control<M>) {
+    let head = &control.head;
+    if !head.is_alive() || head.arrived.load(Ordering::Acquire) != 0 {
+        let waker = control.core().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 /// The control block, in the table and with its name.
@@ -292,13 +343,16 @@ fn discard<M: Send + 'static>(control: &Arc<Control<M>>) {
 }
 
 /// Gives the control block the means to wake its task. A body that panicked while it was made is the process's end.
-fn attach<M: Send + 'static>(control: &Control<M>, task: &Task, panic: Option<ExitReason>) {
+fn attach<M: Send + 'static>(control: &Control<M>, task: &Task, settings: &Settings, panic: Option<ExitReason>) {
     let waker = task.waker();
     control.head.own_waker.store(waker.data().addr(), Ordering::Relaxed);
     let kept = panic.clone();
     let mut core = control.core();
     let doomed = panic.and_then(|reason| core.doom(&control.head, reason));
     core.waker = Some(waker);
+    core.waiting = settings.waiting;
+    // The function that made the body may have asked for it as well.
+    core.trapping |= settings.trapping;
     drop(core);
     drop((doomed, kept));
 }

@@ -1,0 +1,46 @@
+//! Driver: what a change of a dispatch's record leads to, carried out once the record's lock is released.
+use crate::outcome::DispatchErrorKind;
+use crate::record::Record;
+use crate::yard::Finish;
+use colloquium_runtime::Address;
+use std::task::Waker;
+use std::time::Duration;
+
+/// What is to be done once the lock is released.
+#[must_use = "it is done by Act::run"]
+pub(crate) struct Act {
+    /// Out of the yard, with that to be said of the delivery.
+    pub(crate) leave: Option<Finish>,
+    pub(crate) park: Option<Finish>,
+    pub(crate) wake: [Option<Waker>; 2],
+    pub(crate) nudge: Option<Address<()>>,
+    pub(crate) dead: Option<DispatchErrorKind>,
+    /// The time, if it was looked at.
+    pub(crate) now: Option<Duration>,
+}
+
+impl Act {
+    pub(crate) const NONE: Self =
+        Self { leave: None, park: None, wake: [None, None], nudge: None, dead: None, now: None };
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
+    /// Carries out what was decided.
+    pub(crate) fn run(&self, act: Act) {
+        let Act { leave, park, wake, nudge, dead, now } = act;
+        if let Some(kind) = dead {
+            self.group.bury(self, kind);
+        }
+        if let Some(finish) = leave {
+            let now = now.unwrap_or_else(|| self.group.runtime.now());
+            self.group.leave(self.slot(), finish, dead.is_some(), now);
+        } else if let Some(finish) = park {
+            self.group.park(self.slot(), finish);
+        }
+        wake.into_iter().flatten().for_each(Waker::wake);
+        if let Some(conversation) = nudge {
+            // One that has ended needs no telling.
+            drop(conversation.send(()));
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Driver: consumers as users write them, and what they are given.
+use crate::blame::End;
+use crate::failure::Failure;
+use crate::process::Process;
+use crate::record::Record;
+use colloquium_runtime::{BlockingError, CancelFlag, ExitReason, Handle};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Handles the messages of a group, one after the other, in a process of its own.
+///
+/// # Examples
+///
+/// ```
+/// use colloquium_dispatch::{Consumer, Delivery, Failure};
+///
+/// struct Shouter { loudness: usize }
+///
+/// impl Consumer for Shouter {
+///     type Message = String;
+///     type Output = String;
+///     async fn handle(&mut self, text: Delivery<String>) -> Result<String, Failure> {
+///         Ok(text.to_uppercase() + &"!".repeat(self.loudness))
+///     }
+/// }
+/// ```
+pub trait Consumer: Send + 'static {
+    /// What it is given.
+    type Message: Send + Sync + 'static;
+    /// What it makes of that.
+    type Output: Send + 'static;
+
+    /// Handles one message. An error is no crash: the message is tried elsewhere, unless the error says otherwise, and the
+    /// consumer goes on. A panic ends the consumer's process, is blamed on the message, and a new process is started.
+    ///
+    /// When nobody wants the result any more the handler is told ([`Delivery::cancelled`]) and may finish; it is never dropped
+    /// for that.
+    fn handle(
+        &mut self,
+        message: Delivery<Self::Message>,
+    ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+}
+
+/// A message at a consumer. Dereferences to the message.
+pub struct Delivery<M> {
+    carried: Arc<dyn Carried<M>>,
+}
+
+/// What a delivery knows, whatever the output is.
+pub(crate) trait Carried<M>: Send + Sync {
+    fn message(&self) -> &Arc<M>;
+    fn id(&self) -> u64;
+    fn deadline(&self) -> Duration;
+    fn runtime(&self) -> &Handle;
+    fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()>;
+    fn is_cancelled(&self) -> bool;
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Carried<M> for Record<M, R> {
+    fn message(&self) -> &Arc<M> {
+        &self.message
+    }
+
+    fn id(&self) -> u64 {
+        self.request.id
+    }
+
+    fn deadline(&self) -> Duration {
+        self.request.deadline
+    }
+
+    fn runtime(&self) -> &Handle {
+        &self.group.runtime
+    }
+
+    fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
+        Record::poll_cancelled(self, cx)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        Record::is_cancelled(self)
+    }
+}
+
+impl<M: Send + Sync + 'static> Delivery<M> {
+    /// The number of the dispatch, or the id it was given; the same for each delivery of it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.carried.id()
+    }
+
+    /// The message, to be kept.
+    #[must_use]
+    pub fn message(&self) -> Arc<M> {
+        Arc::clone(self.carried.message())
+    }
+
+    /// What is left until the dispatch's deadline.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.carried.deadline().saturating_sub(self.carried.runtime().now())
+    }
+
+    /// Waits until nobody wants the result any more: the dispatch was cancelled, or its time is over. The handler may finish
+    /// then, for a while; if it does not, its consumer is killed.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped and begun anew at any time.
+    pub async fn cancelled(&self) {
+        poll_fn(|cx| self.carried.poll_cancelled(cx)).await;
+    }
+
+    /// Whether nobody wants the result any more.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.carried.is_cancelled()
+    }
+
+    /// Runs work that blocks or computes for long on a thread for such, with the message.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::run_blocking`]: no thread to be had, or a panic of the work.
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&M) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.run_blocking_cancellable(move |message, _| work(message)).await
+    }
+
+    /// As [`Delivery::run_blocking`], with a flag that is set when the consumer ends before the work does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Delivery::run_blocking`].
+    pub async fn run_blocking_cancellable<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&M, CancelFlag) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let message = self.message();
+        let job = self.carried.runtime().run_blocking(move |cancel| work(&message, cancel));
+        job.await.map_err(|error: BlockingError<_>| Failure::retry(error.to_string()))
+    }
+}
+
+impl<M> Deref for Delivery<M> {
+    type Target = M;
+    fn deref(&self) -> &M {
+        self.carried.message()
+    }
+}
+
+impl<M> fmt::Debug for Delivery<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Delivery({})", self.carried.id())
+    }
+}
+
+/// A delivery that its holder answers by hand, see [`Deliveries`](crate::Deliveries). Dereferences to the message.
+///
+/// Dropped unanswered, it has failed and is tried elsewhere. If its consumer ends, it is blamed for that only if the consumer
+/// panicked with it in hand.
+#[must_use = "dropped unanswered, the message is tried elsewhere"]
+pub struct Work<M: Send + Sync + 'static, R: Send + 'static> {
+    delivery: Delivery<M>,
+    open: Open<M, R>,
+}
+
+/// A delivery that has begun and is to be answered.
+pub(crate) struct Open<M: Send + Sync + 'static, R: Send + 'static> {
+    pub(crate) record: Arc<Record<M, R>>,
+    attempt: u32,
+    process: Arc<Process<M, R>>,
+    answered: bool,
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
+    /// Begins with a delivery, unless it was withdrawn.
+    pub(crate) fn begin(record: Arc<Record<M, R>>, attempt: u32, process: &Arc<Process<M, R>>) -> Option<Self> {
+        if !record.start(attempt, record.group.runtime.now()) {
+            return None;
+        }
+        process.count_start();
+        let delivery = Delivery { carried: Arc::clone(&record) as Arc<dyn Carried<M>> };
+        let open = Open { record, attempt, process: Arc::clone(process), answered: false };
+        Some(Self { delivery, open })
+    }
+
+    pub(crate) fn split(self) -> (Delivery<M>, Open<M, R>) {
+        (self.delivery, self.open)
+    }
+
+    /// The message has been handled, and this is what came of it.
+    pub fn complete(self, output: R) {
+        self.open.answer(Ok(output));
+    }
+
+    /// The message has not been handled.
+    pub fn fail(self, failure: impl Into<Failure>) {
+        self.open.answer(Err(failure.into()));
+    }
+
+    /// The delivery, as handlers have it.
+    #[must_use]
+    pub fn delivery(&self) -> &Delivery<M> {
+        &self.delivery
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Deref for Work<M, R> {
+    type Target = M;
+    fn deref(&self) -> &M {
+        &self.delivery
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
+    pub(crate) fn answer(mut self, result: Result<R, Failure>) {
+        self.answered = true;
+        self.process.count_end(result.is_ok());
+        let now = self.record.group.runtime.now();
+        match result {
+            Ok(output) => self.record.completed(self.attempt, output, now),
+            Err(failure) => self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now),
+        }
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Open<M, R> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        self.process.count_end(false);
+        let now = self.record.group.runtime.now();
+        if std::thread::panicking() {
+            self.record.interrupted(self.attempt, End::OwnPanic, now);
+        } else if self.process.address.is_alive() {
+            let failure = Failure::retry("the consumer dropped the delivery unanswered");
+            self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now);
+        } else {
+            self.record.interrupted(self.attempt, End::Otherwise, now);
+        }
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> fmt::Debug for Work<M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Work({})", self.delivery.id())
+    }
+}
+
+/// Why a consumer's body ended, as its supervisor is told.
+pub(crate) fn returned() -> ExitReason {
+    ExitReason::error("the consumer's body returned")
+}

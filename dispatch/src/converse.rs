@@ -1,0 +1,192 @@
+//! Driver: the conversation's process: it routes anew, links, forwards and waits, for one message.
+use crate::limits::{KILL_PATIENCE, RETRY_CAP, RETRY_FIRST};
+use crate::outcome::DispatchErrorKind;
+use crate::record::{Assigned, Record, Todo};
+use crate::retry::delay;
+use crate::waiting_room::Wish;
+use crate::yard::Entered;
+use colloquium_runtime::{Context, Exit, ExitReason, Pid};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What the conversation waits for beside messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Timer {
+    Retry,
+    Grace,
+    Wedged,
+}
+
+/// The body of a conversation that is born waiting, linked to `linked` if that is given. An undisturbed one is polled once, when
+/// all is over.
+pub(crate) fn converse<M: Send + Sync + 'static, R: Send + 'static>(
+    ctx: Context<()>,
+    record: Arc<Record<M, R>>,
+    linked: Option<Assigned<M, R>>,
+) -> impl Future<Output = ExitReason> + Send + 'static {
+    // Made here, so that a conversation that never runs leaves nothing undecided.
+    let guard = Desert { record, pid: ctx.pid(), done: false };
+    run(ctx, guard, linked)
+}
+
+/// Whatever ends a conversation, the record learns of it.
+struct Desert<M: Send + Sync + 'static, R: Send + 'static> {
+    record: Arc<Record<M, R>>,
+    pid: Pid,
+    done: bool,
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Desert<M, R> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        if let Some(place) = self.record.desert(self.record.group.runtime.now()) {
+            place.occupant.orphaned(self.pid);
+            self.record.wake_handler();
+        }
+    }
+}
+
+async fn run<M: Send + Sync + 'static, R: Send + 'static>(
+    mut ctx: Context<()>,
+    mut guard: Desert<M, R>,
+    linked: Option<Assigned<M, R>>,
+) -> ExitReason {
+    if guard.record.finish().is_some() {
+        guard.done = true;
+        unlink(&mut ctx, linked.as_ref());
+        return ExitReason::Normal;
+    }
+    // Everything else is rare, and kept out of the size of the process.
+    Box::pin(follow(ctx, guard, linked)).await
+}
+
+fn unlink<M: Send + Sync + 'static, R: Send + 'static>(ctx: &mut Context<()>, linked: Option<&Assigned<M, R>>) {
+    if let Some(place) = linked {
+        ctx.unlink(&place.occupant.address);
+    }
+}
+
+/// A disturbed conversation.
+async fn follow<M: Send + Sync + 'static, R: Send + 'static>(
+    mut ctx: Context<()>,
+    mut guard: Desert<M, R>,
+    mut linked: Option<Assigned<M, R>>,
+) -> ExitReason {
+    let record = Arc::clone(&guard.record);
+    let stopped = Arc::new(AtomicBool::new(false));
+    trap(&mut ctx, &record, &stopped);
+    let runtime = ctx.runtime();
+    let mut timer: Option<(Duration, Timer)> = None;
+    loop {
+        if stopped.load(Ordering::Relaxed) && !record.is_over() {
+            return ExitReason::Shutdown;
+        }
+        let (todo, place, attempt) = record.next();
+        match todo {
+            Todo::End => {
+                guard.done = record.finish().is_some();
+                unlink(&mut ctx, linked.as_ref());
+                return ExitReason::Normal;
+            }
+            Todo::Forward => {
+                timer = None;
+                let Some(place) = place else { continue };
+                unlink(&mut ctx, linked.as_ref());
+                ctx.link(&place.occupant.address);
+                place.occupant.deliver(Arc::clone(&record), attempt);
+                linked = Some(place);
+            }
+            Todo::Route { alone } => {
+                timer = None;
+                route(&record, Wish { avoid: linked.as_ref().map(|place| place.consumer), alone, only: None });
+            }
+            Todo::Pause { delayed, exactly } => {
+                let chance = record.group.chance();
+                let pause = exactly.unwrap_or_else(|| delay(RETRY_FIRST, RETRY_CAP, delayed, chance));
+                timer = Some((runtime.now().saturating_add(pause), Timer::Retry));
+            }
+            Todo::Grace => {
+                timer = Some((runtime.now().saturating_add(record.group.options.cancel_grace), Timer::Grace));
+            }
+            Todo::Rest => {
+                let Some((until, what)) = timer else {
+                    ctx.recv().await;
+                    continue;
+                };
+                let left = until.saturating_sub(runtime.now());
+                if ctx.recv_timeout(left).await.is_ok() {
+                    continue;
+                }
+                timer = rung(&record, linked.as_ref(), what, runtime.now());
+            }
+        }
+    }
+}
+
+/// A timer is over; what to wait for next.
+fn rung<M: Send + Sync + 'static, R: Send + 'static>(
+    record: &Arc<Record<M, R>>,
+    linked: Option<&Assigned<M, R>>,
+    what: Timer,
+    now: Duration,
+) -> Option<(Duration, Timer)> {
+    match what {
+        Timer::Retry => {
+            let avoid = linked.map(|place| place.consumer);
+            route(record, Wish { avoid, ..Wish::default() });
+            None
+        }
+        Timer::Grace => {
+            let place = record.overdue()?;
+            record.group.stuck(&place);
+            place.occupant.address.kill();
+            Some((now.saturating_add(KILL_PATIENCE), Timer::Wedged))
+        }
+        Timer::Wedged => {
+            if let Some(place) = record.overdue() {
+                record.group.wedged(&place);
+            }
+            None
+        }
+    }
+}
+
+/// Exit signals come here: its consumer's re-routes, its parent's and others' stop it.
+fn trap<M: Send + Sync + 'static, R: Send + 'static>(
+    ctx: &mut Context<()>,
+    record: &Arc<Record<M, R>>,
+    stopped: &Arc<AtomicBool>,
+) {
+    let (record, stopped, parent) = (Arc::clone(record), Arc::clone(stopped), ctx.parent());
+    ctx.trap_exits(move |exit: Exit| {
+        let now = record.group.runtime.now();
+        if exit.by_link && exit.from.is_some_and(|from| record.lost(from, exit.reason.clone(), now)) {
+            return;
+        }
+        let from_parent = exit.from.is_some() && exit.from == parent;
+        // A consumer that the message has left before tells of its end, too.
+        if exit.by_link && !from_parent || exit.reason == ExitReason::Normal {
+            return;
+        }
+        record.decide(if from_parent { DispatchErrorKind::Closed } else { DispatchErrorKind::Conversation });
+        stopped.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Routes a message that has had a delivery before.
+fn route<M: Send + Sync + 'static, R: Send + 'static>(record: &Arc<Record<M, R>>, wish: Wish) {
+    let group = &record.group;
+    let choice = match group.choose(&record.message, record.request.key) {
+        Ok(choice) => choice,
+        Err(kind) => return record.decide(kind),
+    };
+    match group.again(record.slot(), choice, wish) {
+        Entered::Out(place) => record.granted(place, group.runtime.now()),
+        Entered::Waits => {}
+        Entered::Refused(refusal) => record.decide(refusal.kind()),
+    }
+}

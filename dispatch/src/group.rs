@@ -1,0 +1,285 @@
+//! Driver: a group as its parts share it: the yard and its lock, and what is done about what the yard decides.
+use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::keeper::KeeperMessage;
+use crate::limits;
+use crate::outcome::DispatchErrorKind;
+use crate::record::{Assigned, Record, Seat};
+use crate::registration::Registration;
+use crate::revival::{Ended, Revival};
+use crate::root::Stem;
+use crate::routing::{Choice, RoutingDecision, RoutingSlot};
+use crate::view::{ConsumerId, ConsumerStateView};
+use crate::waiting_room::Wish;
+use crate::yard::{Entered, Finish, Grants, Refusal, Yard};
+use colloquium_runtime::Handle;
+use colloquium_supervisor::{ChildRef, ChildrenSet, SupervisorMessage};
+use indexmap::IndexMap;
+use parking_lot::{Mutex, MutexGuard};
+use rustc_hash::FxBuildHasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// What happens to a key whose message ended badly (as a dead letter).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Gap {
+    /// The next message of the key goes on.
+    #[default]
+    Continue,
+    /// The key is held, and its messages wait, until [`ConsumerGroup::release_key`](crate::ConsumerGroup::release_key).
+    Hold,
+}
+
+pub(crate) type KeyOf<M> = Arc<dyn Fn(&M) -> u64 + Send + Sync>;
+pub(crate) type SizeOf<M> = Arc<dyn Fn(&M) -> usize + Send + Sync>;
+
+pub(crate) struct Options<M> {
+    pub(crate) key: Option<KeyOf<M>>,
+    pub(crate) size: Option<SizeOf<M>>,
+    pub(crate) deadline: Duration,
+    pub(crate) attempts: u32,
+    pub(crate) poison: u32,
+    pub(crate) cancel_grace: Duration,
+    pub(crate) routing_limit: Option<Duration>,
+    pub(crate) gap: Gap,
+}
+
+pub(crate) type YardOf<M, R> = Yard<Arc<Record<M, R>>, Seat<M, R>>;
+
+/// What each consumer is started by.
+type Registrations<M, R> = IndexMap<ConsumerId, Arc<Registration<M, R>>, FxBuildHasher>;
+
+pub(crate) struct Group<M, R> {
+    pub(crate) name: Arc<str>,
+    pub(crate) runtime: Handle,
+    pub(crate) options: Options<M>,
+    pub(crate) routing: RoutingSlot<M>,
+    pub(crate) conversations: ChildrenSet,
+    pub(crate) keeper: ChildRef<KeeperMessage>,
+    pub(crate) consumers: ChildRef<SupervisorMessage>,
+    pub(crate) registrations: Mutex<Registrations<M, R>>,
+    pub(crate) dead: Mutex<DeadLetters<M>>,
+    /// The room of consumers that were given none of their own.
+    pub(crate) room: u32,
+    /// Set when it is started.
+    pub(crate) stem: OnceLock<Stem>,
+    yard: Mutex<YardOf<M, R>>,
+    numbers: AtomicU64,
+    /// Those who wait for messages to be done with: the group drains, or a consumer leaves.
+    watching: Mutex<Vec<Waker>>,
+    watched: AtomicBool,
+}
+
+impl Refusal {
+    pub(crate) fn kind(self) -> DispatchErrorKind {
+        match self {
+            Self::Closed => DispatchErrorKind::Closed,
+            Self::Overloaded { .. } => DispatchErrorKind::Overloaded,
+            Self::NoConsumer => DispatchErrorKind::NoConsumerAvailable,
+            Self::Unknown => DispatchErrorKind::UnknownConsumerSelected,
+            Self::OwnGroup => DispatchErrorKind::WouldDeadlock,
+        }
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
+    pub(crate) fn new(
+        name: Arc<str>,
+        runtime: Handle,
+        options: Options<M>,
+        routing: RoutingSlot<M>,
+        room: u32,
+        yard: YardOf<M, R>,
+    ) -> Self {
+        Self {
+            name,
+            runtime,
+            options,
+            routing,
+            conversations: ChildrenSet::new(),
+            keeper: ChildRef::vacant(),
+            consumers: ChildRef::vacant(),
+            registrations: Mutex::default(),
+            dead: Mutex::new(DeadLetters::new(limits::DEAD_LETTERS, limits::DEAD_LETTER_BYTES)),
+            room,
+            stem: OnceLock::new(),
+            yard: Mutex::new(yard),
+            numbers: AtomicU64::new(0),
+            watching: Mutex::default(),
+            watched: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn yard(&self) -> MutexGuard<'_, YardOf<M, R>> {
+        self.yard.lock()
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn chance(&self) -> u64 {
+        self.yard().chance()
+    }
+
+    /// Asks the routing function. A user's is called here, outside all locks.
+    pub(crate) fn choose(&self, message: &M, key: Option<u64>) -> Result<Choice, DispatchErrorKind> {
+        let routing = self.routing.get();
+        let chosen = catch_unwind(AssertUnwindSafe(|| match routing.choose(message, key) {
+            Some(choice) => Ok(choice),
+            None => {
+                let views = self.yard().seats.views();
+                let begun = self.options.routing_limit.map(|limit| (limit, self.runtime.now()));
+                let decision = routing.see(message, &views);
+                match begun {
+                    Some((limit, at)) if self.runtime.now().saturating_sub(at) > limit => {
+                        Err(DispatchErrorKind::Evaluation)
+                    }
+                    _ => Ok(match decision {
+                        RoutingDecision::To(id) => Choice::To(id),
+                        RoutingDecision::Wait => Choice::Any,
+                        RoutingDecision::Nobody => return Err(DispatchErrorKind::NoConsumerAvailable),
+                    }),
+                }
+            }
+        }));
+        // What the panic carried is the user's as well.
+        chosen.unwrap_or_else(|payload| {
+            drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+            Err(DispatchErrorKind::Evaluation)
+        })
+    }
+
+    pub(crate) fn again(&self, slot: usize, choice: Choice, wish: Wish) -> Entered<Seat<M, R>> {
+        let now = self.runtime.now();
+        let (entered, hasten) = self.yard().again(slot, choice, wish, now);
+        self.hasten(hasten);
+        entered
+    }
+
+    /// The keeper looks earlier than it meant to.
+    pub(crate) fn hasten(&self, earlier: bool) {
+        if earlier {
+            // If it is not there, it looks when it starts.
+            drop(self.keeper.send(KeeperMessage::LOOK));
+        }
+    }
+
+    pub(crate) fn grant(&self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
+        if grants.is_empty() {
+            return;
+        }
+        let now = self.runtime.now();
+        for grant in grants {
+            grant.ticket.granted(grant.place, now);
+        }
+    }
+
+    /// A message is done with.
+    pub(crate) fn leave(&self, slot: usize, finish: Finish, dead: bool, now: Duration) {
+        let hold = dead && self.options.gap == Gap::Hold;
+        let mut yard = self.yard();
+        let (ticket, grants) = yard.leave(slot, finish, hold, now);
+        drop(yard);
+        self.grant(grants);
+        drop(ticket);
+        self.tell_watching();
+    }
+
+    pub(crate) fn park(&self, slot: usize, finish: Finish) {
+        let now = self.runtime.now();
+        let grants = self.yard().park(slot, finish, now);
+        self.grant(grants);
+        self.tell_watching();
+    }
+
+    /// Somebody waits for messages to be done with, mostly nobody does. The order that matters is the yard's: who waits has set
+    /// the flag before it looked there, and who calls this has left there before.
+    fn tell_watching(&self) {
+        if self.watched.load(Ordering::SeqCst) {
+            let mut watching = self.watching.lock();
+            self.watched.store(false, Ordering::SeqCst);
+            let wakers = std::mem::take(&mut *watching);
+            drop(watching);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Waits until something holds that comes about by messages being done with.
+    pub(crate) fn poll_until(&self, cx: &Context<'_>, holds: impl Fn() -> bool) -> Poll<()> {
+        let mut watching = self.watching.lock();
+        if !watching.iter().any(|waker| waker.will_wake(cx.waker())) {
+            watching.push(cx.waker().clone());
+        }
+        self.watched.store(true, Ordering::SeqCst);
+        drop(watching);
+        if holds() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// A message becomes a dead letter.
+    pub(crate) fn bury(&self, record: &Record<M, R>, kind: DispatchErrorKind) {
+        let size = self.options.size.as_ref().map_or(size_of::<M>(), |size| size(&record.message));
+        let letter = DeadLetter {
+            id: record.request.id,
+            message: Arc::clone(&record.message),
+            kind,
+            attempts: record.history(),
+            at: self.runtime.now(),
+        };
+        let gone = self.dead.lock().push(letter, size);
+        drop(gone);
+        tracing::warn!(group = %self.name, message = record.request.id, %kind, "dead letter");
+    }
+
+    /// A delivery at that process is overdue: it gets no more, and what is queued behind is taken back.
+    pub(crate) fn stuck(&self, place: &Assigned<M, R>) {
+        let mut yard = self.yard();
+        yard.stuck(place.consumer, place.incarnation);
+        let behind = yard.tickets_at(place.consumer);
+        drop(yard);
+        let now = self.runtime.now();
+        behind.iter().for_each(|record| record.pull_back(now));
+        tracing::warn!(group = %self.name, consumer = %place.consumer, "stuck: its delivery is overdue, it is killed");
+    }
+
+    /// A process was killed and is still there: its place is filled anew.
+    pub(crate) fn wedged(&self, place: &Assigned<M, R>) {
+        self.down(place.consumer, place.incarnation, None);
+        drop(self.keeper.send(KeeperMessage::wedged(place.consumer)));
+        tracing::error!(group = %self.name, consumer = %place.consumer, pid = %place.occupant.pid(), "wedged: its poll does not return");
+    }
+
+    /// A process of a consumer has ended.
+    pub(crate) fn down(&self, id: ConsumerId, incarnation: u64, ended: Option<Ended>) -> Revival {
+        let mut yard = self.yard();
+        let (occupant, revival) = yard.down(id, incarnation, ended);
+        let over = yard.all_failed();
+        let waiting = if over { yard.tickets() } else { Vec::new() };
+        drop(yard);
+        drop(occupant);
+        self.tell_watching();
+        if revival == Revival::GiveUp && ended.is_some() {
+            tracing::error!(group = %self.name, consumer = %id, "given up: it fails whenever it is started");
+        }
+        if over {
+            for record in waiting.iter().filter(|record| record.is_parked()) {
+                record.decide(DispatchErrorKind::NoConsumerAvailable);
+            }
+            drop(self.keeper.send(KeeperMessage::OVER));
+        }
+        revival
+    }
+
+    /// Whether the next process of a consumer is its first, and how long it is to wait; `None` if there is to be none.
+    pub(crate) fn revival(&self, id: ConsumerId) -> Option<(bool, Duration)> {
+        let yard = self.yard();
+        let seat = yard.seats.get(id).filter(|seat| seat.is_wanted())?;
+        Some((seat.incarnation == 0 && seat.health.charged() == 0, seat.pause))
+    }
+
+    pub(crate) fn views(&self) -> Vec<ConsumerStateView> {
+        self.yard().seats.views()
+    }
+}

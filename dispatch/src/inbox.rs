@@ -1,0 +1,153 @@
+//! Driver: a consumer's process from inside: what is delivered to it, and the exit signals that concern it.
+use crate::consumer::{Open, Work};
+use crate::process::{ConsumerMessage, Process, Told};
+use crate::record::Record;
+use colloquium_runtime::{Context, Exit, ExitReason};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// What is delivered to a consumer that is written as a process: it takes deliveries as it likes, and answers each by hand.
+///
+/// It holds up to its room of them at a time. Being asked to stop is seen when it asks for the next delivery; a body that does
+/// not is killed after a while.
+pub struct Deliveries<M, R> {
+    ctx: Context<ConsumerMessage<M, R>>,
+    process: Arc<Process<M, R>>,
+    /// Those that came while another was handled. No more than its room.
+    queued: VecDeque<(Arc<Record<M, R>>, u32)>,
+    stopping: bool,
+}
+
+/// What an exit signal means to a consumer.
+enum Meaning {
+    Nothing,
+    Stop,
+    /// The delivery's own conversation is gone.
+    Cancel,
+    End(ExitReason),
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
+    pub(crate) fn new(mut ctx: Context<ConsumerMessage<M, R>>, process: Arc<Process<M, R>>) -> Self {
+        ctx.trap_exits(|exit| ConsumerMessage(Told::Exit(exit)));
+        Self { ctx, process, queued: VecDeque::new(), stopping: false }
+    }
+
+    /// The next delivery, begun; `None` when the consumer is to stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no delivery.
+    pub async fn next(&mut self) -> Option<Work<M, R>> {
+        loop {
+            if self.stopping {
+                return None;
+            }
+            while let Some((record, attempt)) = self.queued.pop_front() {
+                if let Some(work) = Work::begin(record, attempt, &self.process) {
+                    return Some(work);
+                }
+            }
+            match self.ctx.recv().await.0 {
+                Told::Deliver(record, attempt) => {
+                    if let Some(work) = Work::begin(record, attempt, &self.process) {
+                        return Some(work);
+                    }
+                }
+                Told::Exit(exit) => match self.meaning(&exit) {
+                    Meaning::Nothing | Meaning::Cancel => {}
+                    Meaning::Stop => self.stopping = true,
+                    Meaning::End(reason) => self.end(reason).await,
+                },
+            }
+        }
+    }
+
+    /// Up to `most` deliveries: waits for the first, and for the others no longer than `linger`. Empty when the consumer is to
+    /// stop. Give the consumer as much room.
+    ///
+    /// # Cancel safety
+    ///
+    /// Deliveries that were taken already are tried elsewhere when the future is dropped.
+    pub async fn next_batch(&mut self, most: usize, linger: Duration) -> Vec<Work<M, R>> {
+        let mut batch = Vec::new();
+        let Some(first) = self.next().await else { return batch };
+        batch.push(first);
+        let mut over = pin!(self.ctx.sleep(linger));
+        while batch.len() < most {
+            let mut next = pin!(self.next());
+            let more = poll_fn(|cx| match next.as_mut().poll(cx) {
+                Poll::Ready(work) => Poll::Ready(work),
+                Poll::Pending => over.as_mut().poll(cx).map(|()| None),
+            });
+            match more.await {
+                Some(work) => batch.push(work),
+                None => break,
+            }
+        }
+        batch
+    }
+
+    /// Runs a handler to its end, and sees to exit signals meanwhile.
+    pub(crate) async fn during<T>(&mut self, open: &Open<M, R>, handler: impl Future<Output = T>) -> T {
+        let mut handler = pin!(handler);
+        let fatal = poll_fn(|cx| {
+            if let Poll::Ready(result) = handler.as_mut().poll(cx) {
+                return Poll::Ready(Ok(result));
+            }
+            loop {
+                let Poll::Ready(message) = pin!(self.ctx.recv()).poll(cx) else { return Poll::Pending };
+                match message.0 {
+                    Told::Deliver(record, attempt) => self.queued.push_back((record, attempt)),
+                    Told::Exit(exit) => match self.meaning(&exit) {
+                        Meaning::Nothing => {}
+                        Meaning::Stop => self.stopping = true,
+                        Meaning::Cancel => open.record.wake_handler(),
+                        Meaning::End(reason) => {
+                            open.record.suspected();
+                            return Poll::Ready(Err(reason));
+                        }
+                    },
+                }
+            }
+        });
+        match fatal.await {
+            Ok(result) => result,
+            Err(reason) => {
+                self.end(reason).await;
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Ends this process, as one that does not trap exits.
+    async fn end(&mut self, reason: ExitReason) {
+        self.ctx.untrap_exits();
+        self.ctx.exit(reason).await;
+    }
+
+    fn meaning(&self, exit: &Exit) -> Meaning {
+        if exit.from.is_some() && exit.from == self.ctx.parent() {
+            return Meaning::Stop;
+        }
+        if exit.by_link && exit.from.is_some_and(|from| self.process.was_conversation(from)) {
+            return Meaning::Cancel;
+        }
+        match &exit.reason {
+            ExitReason::Normal => Meaning::Nothing,
+            // A link to one that was dead already.
+            reason => Meaning::End(reason.clone()),
+        }
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> fmt::Debug for Deliveries<M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Deliveries({})", self.process.pid())
+    }
+}

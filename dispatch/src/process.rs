@@ -1,0 +1,90 @@
+//! Shared: one process of a consumer, as those see it who deliver to it.
+//!
+//! The counters are written by that process and read by anybody who looks. `orphans` are conversations that ended and are linked
+//! to it still: written by a conversation before its links are told, and read by the process when the exit signal has come.
+use crate::record::Record;
+use crate::seats::Occupant;
+use colloquium_runtime::{Address, Exit, Pid};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// What a consumer's process receives; only this crate makes any.
+pub struct ConsumerMessage<M, R>(pub(crate) Told<M, R>);
+
+pub(crate) enum Told<M, R> {
+    Deliver(Arc<Record<M, R>>, u32),
+    Exit(Exit),
+}
+
+pub(crate) struct Process<M, R> {
+    pub(crate) address: Address<ConsumerMessage<M, R>>,
+    pub(crate) started: AtomicU32,
+    /// Deliveries that it has begun, in all, and those that it has completed.
+    pub(crate) begun: AtomicU64,
+    pub(crate) completed: AtomicU64,
+    orphans: Mutex<Vec<Pid>>,
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
+    pub(crate) fn new(address: Address<ConsumerMessage<M, R>>) -> Self {
+        let (started, begun, completed) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { address, started, begun, completed, orphans: Mutex::default() }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.address.pid()
+    }
+
+    /// Sends a message; one that does not arrive comes back by the exit signal along the conversation's link.
+    pub(crate) fn deliver(&self, record: Arc<Record<M, R>>, attempt: u32) {
+        drop(self.address.send(ConsumerMessage(Told::Deliver(record, attempt))));
+    }
+
+    /// A conversation ends that is linked to this.
+    pub(crate) fn orphaned(&self, conversation: Pid) {
+        self.orphans.lock().push(conversation);
+    }
+
+    /// Whether the exit is that of a conversation.
+    pub(crate) fn was_conversation(&self, pid: Pid) -> bool {
+        let mut orphans = self.orphans.lock();
+        let at = orphans.iter().position(|orphan| *orphan == pid);
+        at.map(|at| orphans.swap_remove(at)).is_some()
+    }
+
+    pub(crate) fn count_start(&self) {
+        self.begun.store(self.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.started.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_end(&self, completed: bool) {
+        self.started.fetch_sub(1, Ordering::Relaxed);
+        if completed {
+            self.completed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Occupant for Arc<Process<M, R>> {
+    fn process(&self) -> Option<Pid> {
+        Some(self.address.pid())
+    }
+
+    fn started(&self) -> u32 {
+        self.started.load(Ordering::Relaxed)
+    }
+}
+
+impl<M, R> fmt::Debug for Process<M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Process({})", self.address.pid())
+    }
+}
+
+impl<M, R> fmt::Debug for ConsumerMessage<M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConsumerMessage")
+    }
+}

@@ -1,0 +1,150 @@
+//! Driver: where a group can be started: on its own, under a supervisor, or under the runtime's root.
+use crate::builder::StartGroupError;
+use colloquium_runtime::{Handle, Runtime, SpawnError};
+use colloquium_supervisor::{
+    ChildSpec, DeleteChildError, StartError, Supervisor, SupervisorMessage, SupervisorRef, WedgedProcess,
+};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The name under which the root is registered.
+const ROOT: &str = "root";
+
+/// A runtime's root supervisor, which is started when something is first started under it.
+#[derive(Clone, Debug)]
+pub struct RootSupervisor(Handle);
+
+/// Gives each runtime a root.
+pub trait Rooted {
+    /// The root supervisor of this runtime: one for one, registered as `root`.
+    fn root(&self) -> RootSupervisor;
+}
+
+impl Rooted for Handle {
+    fn root(&self) -> RootSupervisor {
+        RootSupervisor(self.clone())
+    }
+}
+
+impl RootSupervisor {
+    /// The supervisor itself.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if it was not there and did not start.
+    pub async fn supervisor(&self) -> Result<SupervisorRef, StartError> {
+        loop {
+            if let Ok(address) = self.0.whereis::<SupervisorMessage>(ROOT)
+                && let Ok(supervisor) = SupervisorRef::of(&address).await
+            {
+                return Ok(supervisor);
+            }
+            match Supervisor::new().name(ROOT).label(ROOT).start(&self.0).await {
+                // Somebody else was first.
+                Err(StartError::Spawn(SpawnError::Name(_))) if self.0.whereis::<SupervisorMessage>(ROOT).is_ok() => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+type Making = Box<dyn FnMut() -> Supervisor + Send>;
+type Started<'a> = Pin<Box<dyn Future<Output = Result<Stem, StartGroupError>> + Send + 'a>>;
+
+/// How a group hangs in the tree.
+#[derive(Clone)]
+pub(crate) enum Stem {
+    Alone(SupervisorRef),
+    Under { parent: SupervisorRef, id: Arc<str>, tree: SupervisorRef },
+}
+
+impl Stem {
+    pub(crate) fn tree(&self) -> &SupervisorRef {
+        match self {
+            Self::Alone(tree) | Self::Under { tree, .. } => tree,
+        }
+    }
+
+    /// Stops it; who could not be stopped.
+    pub(crate) async fn stop(&self, deadline: Duration) -> Vec<WedgedProcess> {
+        let report = self.tree().stop(deadline).await;
+        if let Self::Under { parent, id, .. } = self {
+            // Its parent may be about to start it again, or have ended itself.
+            while parent.terminate_child(id).await.is_ok() {
+                match parent.delete_child(id).await {
+                    Err(DeleteChildError::Running | DeleteChildError::Restarting) => {}
+                    _ => break,
+                }
+            }
+        }
+        report.wedged
+    }
+}
+
+/// Whatever a group can be started under: a runtime's [`RootSupervisor`], or a runtime itself and then nobody.
+pub trait Parent: sealed::Sealed + Sync {
+    #[doc(hidden)]
+    fn start_tree(&self, grip: Grip) -> Begun<'_>;
+    #[doc(hidden)]
+    fn grip(&self) -> Handle;
+}
+
+/// A tree to be started; opaque to users.
+#[doc(hidden)]
+pub struct Grip(pub(crate) Arc<str>, pub(crate) Making);
+
+/// A tree that is being started; opaque to users.
+#[doc(hidden)]
+pub struct Begun<'a>(pub(crate) Started<'a>);
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::RootSupervisor {}
+    impl Sealed for super::Handle {}
+    impl Sealed for super::Runtime {}
+}
+
+async fn alone(runtime: &Handle, mut grip: Grip) -> Result<Stem, StartGroupError> {
+    Ok(Stem::Alone((grip.1)().start(runtime).await?))
+}
+
+async fn under(parent: SupervisorRef, grip: Grip) -> Result<Stem, StartGroupError> {
+    let Grip(id, make) = grip;
+    let spec = ChildSpec::supervisor(Arc::clone(&id), make).build()?;
+    let place = parent.start_child(spec).await?;
+    let address = place.address().map_err(|_| StartGroupError::Gone)?;
+    let tree = SupervisorRef::of(&address).await.map_err(|_| StartGroupError::Gone)?;
+    Ok(Stem::Under { parent, id, tree })
+}
+
+impl Parent for Handle {
+    fn start_tree(&self, grip: Grip) -> Begun<'_> {
+        Begun(Box::pin(alone(self, grip)))
+    }
+
+    fn grip(&self) -> Handle {
+        self.clone()
+    }
+}
+
+impl Parent for Runtime {
+    fn start_tree(&self, grip: Grip) -> Begun<'_> {
+        Begun(Box::pin(alone(self, grip)))
+    }
+
+    fn grip(&self) -> Handle {
+        self.handle()
+    }
+}
+
+impl Parent for RootSupervisor {
+    fn start_tree(&self, grip: Grip) -> Begun<'_> {
+        Begun(Box::pin(async move { under(self.supervisor().await?, grip).await }))
+    }
+
+    fn grip(&self) -> Handle {
+        self.0.clone()
+    }
+}

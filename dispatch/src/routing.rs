@@ -1,0 +1,275 @@
+//! Shared: who a message goes to: the functions that are built in, and users' own, and the slot they stand in.
+//!
+//! The slot is a lock around a function that is cloned out of it; nothing of a user's runs under it.
+use crate::retry::mix;
+use crate::view::{ConsumerId, ConsumerStateView};
+use parking_lot::RwLock;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// What a user's routing function decides for one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RoutingDecision {
+    /// That consumer. If it is full or being restarted, the message waits for it; if there is none of that id, the dispatch
+    /// ends with [`UnknownConsumerSelected`](crate::DispatchErrorKind::UnknownConsumerSelected).
+    To(ConsumerId),
+    /// Whichever has room first.
+    Wait,
+    /// Nobody: the dispatch ends with [`NoConsumerAvailable`](crate::DispatchErrorKind::NoConsumerAvailable).
+    Nobody,
+}
+
+type Custom<M> = Arc<dyn Fn(&M, &[ConsumerStateView]) -> RoutingDecision + Send + Sync>;
+type KeyOf<M> = Arc<dyn Fn(&M) -> u64 + Send + Sync>;
+type TagOf<M> = Arc<dyn Fn(&M) -> Arc<str> + Send + Sync>;
+
+/// How messages are spread over the consumers of a group. Cheap to clone.
+///
+/// None of them gives a message to a consumer that is ejected, leaving, stuck or failed while there is another, nor a retry to
+/// the consumer it has just failed at. All but [`RoutingFunction::least_loaded`], [`RoutingFunction::by_tag`] and users' own
+/// cost the same for eight consumers and for ten thousand.
+pub struct RoutingFunction<M>(pub(crate) Function<M>);
+
+pub(crate) enum Function<M> {
+    RoundRobin,
+    LeastLoaded,
+    TwoChoices,
+    Hash(Option<KeyOf<M>>),
+    Tag(TagOf<M>),
+    Custom(Custom<M>),
+}
+
+/// What has been decided before the group's consumers are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    RoundRobin,
+    LeastLoaded,
+    TwoChoices,
+    /// The consumer nearest to this on the ring.
+    Hash(u64),
+    To(ConsumerId),
+    Any,
+}
+
+impl<M> RoutingFunction<M> {
+    /// Each in turn, those without room left out.
+    #[must_use]
+    pub fn round_robin() -> Self {
+        Self(Function::RoundRobin)
+    }
+
+    /// The one that holds the fewest deliveries. Looks at all consumers.
+    #[must_use]
+    pub fn least_loaded() -> Self {
+        Self(Function::LeastLoaded)
+    }
+
+    /// The less loaded of two drawn at random.
+    #[must_use]
+    pub fn two_random_choices() -> Self {
+        Self(Function::TwoChoices)
+    }
+
+    /// The consumer nearest to the hash of a key on a ring: the same one for the same key, and when a consumer joins or leaves
+    /// only its own share of the keys moves. A message waits for its consumer if that is full.
+    #[must_use]
+    pub fn consistent_hash<K: Hash>(key: impl Fn(&M) -> K + Send + Sync + 'static) -> Self {
+        Self(Function::Hash(Some(Arc::new(move |message| hash_of(&key(message))))))
+    }
+
+    /// As [`RoutingFunction::consistent_hash`], by the key that the dispatch has
+    /// ([`GroupBuilder::keyed_by`](crate::GroupBuilder::keyed_by)): messages of one key stay with one consumer. Without a key it is round robin.
+    #[must_use]
+    pub fn sticky() -> Self {
+        Self(Function::Hash(None))
+    }
+
+    /// The least loaded of those consumers that have the tag which `tag` asks for; nobody else will do.
+    #[must_use]
+    pub fn by_tag(tag: impl Fn(&M) -> Arc<str> + Send + Sync + 'static) -> Self {
+        Self(Function::Tag(Arc::new(tag)))
+    }
+
+    /// A function of one's own, called by whoever dispatches, outside all locks. If it panics, that dispatch alone fails, with
+    /// [`Evaluation`](crate::DispatchErrorKind::Evaluation).
+    #[must_use]
+    pub fn new(function: impl Fn(&M, &[ConsumerStateView]) -> RoutingDecision + Send + Sync + 'static) -> Self {
+        Self(Function::Custom(Arc::new(function)))
+    }
+
+    /// What can be said of the message alone; `None` if the consumers have to be seen ([`RoutingFunction::see`]).
+    pub(crate) fn choose(&self, message: &M, key: Option<u64>) -> Option<Choice> {
+        match &self.0 {
+            Function::RoundRobin => Some(Choice::RoundRobin),
+            Function::LeastLoaded => Some(Choice::LeastLoaded),
+            Function::TwoChoices => Some(Choice::TwoChoices),
+            Function::Hash(Some(of)) => Some(Choice::Hash(of(message))),
+            Function::Hash(None) => Some(key.map_or(Choice::RoundRobin, Choice::Hash)),
+            Function::Tag(_) | Function::Custom(_) => None,
+        }
+    }
+
+    pub(crate) fn see(&self, message: &M, consumers: &[ConsumerStateView]) -> RoutingDecision {
+        match &self.0 {
+            Function::Custom(function) => function(message, consumers),
+            Function::Tag(of) => by_tag(&of(message), consumers),
+            _ => RoutingDecision::Wait,
+        }
+    }
+}
+
+fn by_tag(tag: &str, consumers: &[ConsumerStateView]) -> RoutingDecision {
+    let tagged =
+        consumers.iter().filter(|view| view.tags.iter().any(|has| **has == *tag) && !view.failed && !view.leaving);
+    let load = |view: &&ConsumerStateView| (!view.is_eligible(), view.free() == 0, view.queued + view.started);
+    tagged.min_by_key(load).map_or(RoutingDecision::Nobody, |view| RoutingDecision::To(view.id))
+}
+
+/// The same number for the same key, in every run.
+pub(crate) fn hash_of<K: Hash + ?Sized>(key: &K) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    key.hash(&mut hasher);
+    mix(hasher.finish())
+}
+
+impl<M> Clone for RoutingFunction<M> {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Function::RoundRobin => Function::RoundRobin,
+            Function::LeastLoaded => Function::LeastLoaded,
+            Function::TwoChoices => Function::TwoChoices,
+            Function::Hash(of) => Function::Hash(of.clone()),
+            Function::Tag(of) => Function::Tag(Arc::clone(of)),
+            Function::Custom(function) => Function::Custom(Arc::clone(function)),
+        })
+    }
+}
+
+impl<M> fmt::Debug for RoutingFunction<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Function::RoundRobin => "round robin",
+            Function::LeastLoaded => "least loaded",
+            Function::TwoChoices => "two random choices",
+            Function::Hash(Some(_)) => "consistent hash",
+            Function::Hash(None) => "sticky",
+            Function::Tag(_) => "by tag",
+            Function::Custom(_) => "custom",
+        })
+    }
+}
+
+/// The place of a group's routing function, which can be exchanged while dispatches run. Each dispatch sees one version.
+pub struct RoutingSlot<M>(Arc<RwLock<RoutingFunction<M>>>);
+
+impl<M> RoutingSlot<M> {
+    /// A slot with this function in it.
+    #[must_use]
+    pub fn new(function: RoutingFunction<M>) -> Self {
+        Self(Arc::new(RwLock::new(function)))
+    }
+
+    /// Puts another function in, for all dispatches that are routed from now on; returns the old one.
+    #[expect(clippy::must_use_candidate, reason = "an act")]
+    pub fn swap(&self, function: RoutingFunction<M>) -> RoutingFunction<M> {
+        std::mem::replace(&mut *self.0.write(), function)
+    }
+
+    /// The function of this moment.
+    #[must_use]
+    pub fn get(&self) -> RoutingFunction<M> {
+        self.0.read().clone()
+    }
+}
+
+impl<M> Clone for RoutingSlot<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M> From<RoutingFunction<M>> for RoutingSlot<M> {
+    fn from(function: RoutingFunction<M>) -> Self {
+        Self::new(function)
+    }
+}
+
+impl<M> fmt::Debug for RoutingSlot<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoutingSlot({:?})", self.get())
+    }
+}
+
+/// The consumers on a ring, each at several points, for consistent hashing.
+#[derive(Debug, Default)]
+pub(crate) struct Ring(Vec<(u64, ConsumerId)>);
+
+impl Ring {
+    /// So many points make shares differ by some 10 %.
+    const POINTS: u64 = 64;
+
+    pub(crate) fn join(&mut self, consumer: ConsumerId) {
+        let points = (0..Self::POINTS).map(|point| (mix(mix(consumer.number() + 1) ^ point), consumer));
+        self.0.extend(points);
+        self.0.sort_unstable();
+    }
+
+    pub(crate) fn leave(&mut self, consumer: ConsumerId) {
+        self.0.retain(|(_, has)| *has != consumer);
+    }
+
+    /// The consumer at the first point from the hash on, going round.
+    pub(crate) fn find(&self, hash: u64) -> Option<ConsumerId> {
+        let at = self.0.partition_point(|(point, _)| *point < hash);
+        self.0.get(at).or_else(|| self.0.first()).map(|(_, consumer)| *consumer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// When a consumer leaves, its own keys move and no other; and come back when it does.
+        #[test]
+        fn few_keys_move_on_the_ring(consumers in 2..12u64, leaving in 0..12u64, keys in prop::collection::vec(any::<u64>(), 1..200)) {
+            let mut ring = Ring::default();
+            (0..consumers).for_each(|n| ring.join(ConsumerId::new(n)));
+            let leaving = ConsumerId::new(leaving % consumers);
+            let before: Vec<_> = keys.iter().map(|key| ring.find(hash_of(key)).expect("somebody")).collect();
+            ring.leave(leaving);
+            for (key, was) in keys.iter().zip(&before) {
+                let is = ring.find(hash_of(key)).expect("somebody");
+                let right = if *was == leaving { is != leaving } else { is == *was };
+                prop_assert!(right, "{} to {}", was, is);
+            }
+            ring.join(leaving);
+            let again: Vec<_> = keys.iter().map(|key| ring.find(hash_of(key)).expect("somebody")).collect();
+            prop_assert_eq!(before, again);
+        }
+    }
+
+    #[test]
+    fn shares_of_the_ring_are_about_even() {
+        let mut ring = Ring::default();
+        (0..8).for_each(|n| ring.join(ConsumerId::new(n)));
+        let mut shares = [0u32; 8];
+        for key in 0..80_000u64 {
+            let consumer = ring.find(hash_of(&key)).expect("somebody");
+            shares[usize::try_from(consumer.number()).expect("small")] += 1;
+        }
+        assert!(shares.iter().all(|share| (5_000..15_000).contains(share)), "{shares:?}");
+        assert_eq!(Ring::default().find(1), None);
+    }
+
+    #[test]
+    fn a_slot_gives_each_dispatch_one_version() {
+        let slot = RoutingSlot::new(RoutingFunction::<u8>::round_robin());
+        let held = slot.get();
+        let old = slot.clone().swap(RoutingFunction::least_loaded());
+        assert_eq!(format!("{held:?} {old:?} {:?}", slot.get()), "round robin round robin least loaded");
+    }
+}

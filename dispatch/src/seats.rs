@@ -1,0 +1,290 @@
+//! Pure: the consumers of a group as their group counts them: who is there, who has room, and whose turn it is.
+use crate::retry::Chance;
+use crate::revival::Health;
+use crate::routing::{Choice, Ring};
+use crate::view::{ConsumerId, ConsumerStateView};
+use crate::waiting_room::{Offer, Wish};
+use colloquium_runtime::Pid;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A consumer's process, as it is given to those who deliver to it.
+pub(crate) trait Occupant: Clone {
+    /// What it is; `None` only where nobody runs it.
+    fn process(&self) -> Option<Pid>;
+    /// Deliveries that it works on.
+    fn started(&self) -> u32;
+}
+
+/// One consumer, across its restarts.
+#[derive(Debug)]
+pub(crate) struct Seat<A> {
+    pub(crate) id: ConsumerId,
+    pub(crate) tags: Arc<[Arc<str>]>,
+    pub(crate) room: u32,
+    pub(crate) occupant: Option<A>,
+    /// Which process of it this is: what was given to another is not counted here.
+    pub(crate) incarnation: u64,
+    /// Places taken in it.
+    pub(crate) taken: u32,
+    pub(crate) half_open: bool,
+    pub(crate) ejected_until: Option<Duration>,
+    pub(crate) stuck: bool,
+    pub(crate) failed: bool,
+    pub(crate) leaving: bool,
+    pub(crate) health: Health,
+    pub(crate) completed: u64,
+    pub(crate) since: Duration,
+    /// What its next process waits before it starts.
+    pub(crate) pause: Duration,
+}
+
+impl<A> Seat<A> {
+    /// Whether it is there and nothing is held against it.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.occupant.is_some() && self.is_wanted() && !self.stuck && self.ejected_until.is_none()
+    }
+
+    /// Whether it will be there again if it is not now.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.failed && !self.leaving
+    }
+
+    pub(crate) fn free(&self) -> u32 {
+        if !self.is_usable() {
+            return 0;
+        }
+        let room = if self.half_open { 1 } else { self.room };
+        room.saturating_sub(self.taken)
+    }
+}
+
+/// What choosing a consumer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// The one at this position has room.
+    At(usize),
+    /// Nobody that would do has room; this is what to wait for.
+    Wait(Wish),
+    /// There is nobody of that id.
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(crate) struct Seats<A> {
+    seats: Vec<Seat<A>>,
+    /// A bit for each position that has room.
+    open: Vec<u64>,
+    usable: usize,
+    ring: Ring,
+    cursor: usize,
+    next: u64,
+}
+
+impl<A: Occupant> Seats<A> {
+    pub(crate) fn new() -> Self {
+        Self { seats: Vec::new(), open: Vec::new(), usable: 0, ring: Ring::default(), cursor: 0, next: 0 }
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Seat<A>> {
+        self.seats.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Ids are given in order, so that the seats stand in their order.
+    pub(crate) fn position(&self, id: ConsumerId) -> Option<usize> {
+        self.seats.binary_search_by_key(&id, |seat| seat.id).ok()
+    }
+
+    pub(crate) fn at(&self, position: usize) -> &Seat<A> {
+        &self.seats[position]
+    }
+
+    pub(crate) fn get(&self, id: ConsumerId) -> Option<&Seat<A>> {
+        self.position(id).map(|at| &self.seats[at])
+    }
+
+    /// Changes a seat, and counts anew what depends on it.
+    pub(crate) fn change<R>(&mut self, position: usize, change: impl FnOnce(&mut Seat<A>) -> R) -> R {
+        let seat = &mut self.seats[position];
+        let was = seat.is_usable();
+        let result = change(seat);
+        let (is, open) = (seat.is_usable(), seat.free() > 0);
+        self.usable = self.usable + usize::from(is) - usize::from(was);
+        let bit = 1 << (position % 64);
+        if open {
+            self.open[position / 64] |= bit;
+        } else {
+            self.open[position / 64] &= !bit;
+        }
+        result
+    }
+
+    pub(crate) fn join(&mut self, room: u32, tags: Arc<[Arc<str>]>) -> ConsumerId {
+        let id = ConsumerId::new(self.next);
+        self.next += 1;
+        self.seats.push(Seat {
+            id,
+            tags,
+            room: room.max(1),
+            occupant: None,
+            incarnation: 0,
+            taken: 0,
+            half_open: false,
+            ejected_until: None,
+            stuck: false,
+            failed: false,
+            leaving: false,
+            health: Health::default(),
+            completed: 0,
+            since: Duration::ZERO,
+            pause: Duration::ZERO,
+        });
+        if self.seats.len() > self.open.len() * 64 {
+            self.open.push(0);
+        }
+        self.ring.join(id);
+        id
+    }
+
+    /// It is wanted no more: no key goes to it.
+    pub(crate) fn retire(&mut self, id: ConsumerId) {
+        self.ring.leave(id);
+    }
+
+    pub(crate) fn remove(&mut self, id: ConsumerId) -> Option<Seat<A>> {
+        let position = self.position(id)?;
+        self.ring.leave(id);
+        let seat = self.seats.remove(position);
+        self.usable -= usize::from(seat.is_usable());
+        self.open = vec![0; self.seats.len().div_ceil(64)];
+        for (at, seat) in self.seats.iter().enumerate() {
+            if seat.free() > 0 {
+                self.open[at / 64] |= 1 << (at % 64);
+            }
+        }
+        Some(seat)
+    }
+
+    pub(crate) fn usable(&self) -> usize {
+        self.usable
+    }
+
+    /// What is offered to those who wait, if the seat has room.
+    pub(crate) fn offer(&self, position: usize) -> Option<Offer> {
+        let seat = &self.seats[position];
+        let offer = Offer { consumer: seat.id, idle: seat.taken == 0, sole: self.usable <= 1 };
+        (seat.free() > 0).then_some(offer)
+    }
+
+    /// The next position with room, from `from` on and going round.
+    fn next_open(&self, from: usize) -> Option<usize> {
+        let from = if from < self.seats.len() { from } else { 0 };
+        let (word, bit) = (from / 64, from % 64);
+        let first = *self.open.get(word)? & (u64::MAX << bit);
+        if first != 0 {
+            return Some(word * 64 + first.trailing_zeros() as usize);
+        }
+        let words = self.open.len();
+        // The first word comes once more, for what stands before the bit.
+        let mut others = (1..=words).map(|step| (word + step) % words);
+        others.find(|at| self.open[*at] != 0).map(|at| at * 64 + self.open[at].trailing_zeros() as usize)
+    }
+
+    /// All positions with room.
+    pub(crate) fn all_open(&self) -> Vec<usize> {
+        (0..self.seats.len()).filter(|at| self.open[at / 64] & (1 << (at % 64)) != 0).collect()
+    }
+
+    /// Chooses a consumer that has room, or says what to wait for.
+    pub(crate) fn choose(&mut self, choice: Choice, wish: Wish, chance: &mut Chance) -> Chosen {
+        match choice {
+            Choice::To(id) => match self.position(id) {
+                Some(at) if self.seats[at].is_wanted() => self.this_one(at, wish),
+                _ => Chosen::Unknown,
+            },
+            Choice::Hash(hash) => {
+                let at = self.ring.find(hash).and_then(|id| self.position(id));
+                let fits = |at: &usize| {
+                    let seat = &self.seats[*at];
+                    let excused = seat.stuck || seat.ejected_until.is_some() || wish.avoid == Some(seat.id);
+                    seat.is_wanted() && !(excused && self.usable > 0)
+                };
+                match at.filter(fits) {
+                    Some(at) => self.this_one(at, wish),
+                    None => self.in_turn(wish),
+                }
+            }
+            Choice::LeastLoaded => {
+                let open = (0..self.seats.len()).filter(|at| self.fits(*at, wish));
+                let least = open.min_by_key(|at| self.seats[*at].taken);
+                least.map_or_else(|| self.in_turn(wish), Chosen::At)
+            }
+            Choice::TwoChoices if !self.seats.is_empty() => {
+                let drawn = [chance.below(self.seats.len()), chance.below(self.seats.len())];
+                let open = drawn.into_iter().filter(|at| self.fits(*at, wish));
+                let least = open.min_by_key(|at| self.seats[*at].taken);
+                least.map_or_else(|| self.in_turn(wish), Chosen::At)
+            }
+            Choice::TwoChoices | Choice::RoundRobin | Choice::Any => self.in_turn(wish),
+        }
+    }
+
+    fn this_one(&self, at: usize, wish: Wish) -> Chosen {
+        let seat = &self.seats[at];
+        if seat.free() > 0 && (!wish.alone || seat.taken == 0) {
+            return Chosen::At(at);
+        }
+        Chosen::Wait(Wish { only: Some(seat.id), avoid: None, ..wish })
+    }
+
+    /// Whether the seat has room for one who wishes this.
+    fn fits(&self, at: usize, wish: Wish) -> bool {
+        let seat = &self.seats[at];
+        let avoided = wish.avoid == Some(seat.id) && self.usable > 1;
+        seat.free() > 0 && !avoided && (!wish.alone || seat.taken == 0)
+    }
+
+    fn in_turn(&mut self, wish: Wish) -> Chosen {
+        let Some(first) = self.next_open(self.cursor) else { return Chosen::Wait(wish) };
+        let mut at = first;
+        loop {
+            if self.fits(at, wish) {
+                self.cursor = at + 1;
+                return Chosen::At(at);
+            }
+            match self.next_open(at + 1) {
+                Some(next) if next != first && next != at => at = next,
+                _ => return Chosen::Wait(wish),
+            }
+        }
+    }
+
+    pub(crate) fn views(&self) -> Vec<ConsumerStateView> {
+        self.seats.iter().map(view).collect()
+    }
+}
+
+fn view<A: Occupant>(seat: &Seat<A>) -> ConsumerStateView {
+    let started = seat.occupant.as_ref().map_or(0, Occupant::started).min(seat.taken);
+    ConsumerStateView {
+        id: seat.id,
+        pid: seat.occupant.as_ref().and_then(Occupant::process),
+        tags: Arc::clone(&seat.tags),
+        room: seat.room,
+        queued: seat.taken - started,
+        started,
+        failures: seat.health.failures(),
+        half_open: seat.half_open,
+        ejected: seat.ejected_until.is_some(),
+        failed: seat.failed,
+        stuck: seat.stuck,
+        leaving: seat.leaving,
+        starts: seat.incarnation,
+        completed: seat.completed,
+        since: seat.since,
+    }
+}

@@ -1,0 +1,484 @@
+//! Pure: a group's messages and places: who goes out to whom, who waits for what, and what a finished delivery sets free.
+//!
+//! It composes the machines that decide parts of this ([`Seats`], [`WaitingRoom`], [`Lanes`], [`Breaker`]). Between two calls
+//! this holds: a consumer that has room has it because nobody who waits takes it. What consumers do to it is in `changes.rs`.
+mod changes;
+
+use crate::breaker::{Breaker, Pass};
+use crate::lanes::{Entered as Lane, Lanes};
+use crate::limits;
+use crate::retry::Chance;
+use crate::routing::Choice;
+use crate::seats::{Chosen, Occupant, Seats};
+use crate::view::{ConsumerId, GroupTotals};
+use crate::waiting_room::{WaitingRoom, Wish};
+use colloquium_runtime::Pid;
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
+use slab::Slab;
+use std::time::Duration;
+
+/// What a group was told about waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) waiting: usize,
+    pub(crate) per_key: usize,
+    pub(crate) max_wait: Duration,
+}
+
+/// A place at a consumer: the right to deliver to that process of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place<A> {
+    pub(crate) consumer: ConsumerId,
+    pub(crate) incarnation: u64,
+    pub(crate) occupant: A,
+}
+
+/// A place that one who waited has now.
+#[derive(Debug)]
+pub(crate) struct Grant<T, A> {
+    pub(crate) ticket: T,
+    pub(crate) place: Place<A>,
+}
+
+/// What asking for a place came to.
+#[derive(Debug)]
+pub(crate) enum Entered<A> {
+    Out(Place<A>),
+    Waits,
+    Refused(Refusal),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Closed,
+    Overloaded {
+        retry_after: Duration,
+    },
+    NoConsumer,
+    Unknown,
+    /// The caller is a consumer of the group and holds a delivery.
+    OwnGroup,
+}
+
+/// One message, as it comes in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) id: u64,
+    pub(crate) key: Option<u64>,
+    pub(crate) deadline: Duration,
+    pub(crate) choice: Choice,
+    /// The process that dispatches, if it is one.
+    pub(crate) caller: Option<Pid>,
+}
+
+/// How a delivery ended, as far as its consumer and the group are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    Completed,
+    Failed,
+    /// It is blamed for the end of its consumer.
+    Crashed,
+    /// It went without fault.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    ticket: T,
+    request: Request,
+    since: Duration,
+    wish: Wish,
+    at: At,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// With its conversation, between two deliveries.
+    Parked,
+    /// Waiting for its key.
+    Lane,
+    /// Waiting for room.
+    Room(u64),
+    Out {
+        consumer: ConsumerId,
+        incarnation: u64,
+        probe: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Yard<T, A> {
+    bounds: Bounds,
+    pub(crate) seats: Seats<A>,
+    /// The consumers by their processes.
+    pids: IndexMap<Pid, ConsumerId, FxBuildHasher>,
+    entries: Slab<Entry<T>>,
+    room: WaitingRoom<usize>,
+    lanes: Lanes<usize>,
+    pub(crate) breaker: Breaker,
+    chance: Chance,
+    pub(crate) closing: bool,
+    pub(crate) paused: bool,
+    pub(crate) totals: GroupTotals,
+    /// When the keeper looks next.
+    keeper: Duration,
+    /// Completions since that moment, for the rate.
+    rate: (Duration, u64),
+}
+
+pub(crate) type Grants<T, A> = Vec<Grant<T, A>>;
+
+impl<T: Clone, A: Occupant> Yard<T, A> {
+    pub(crate) fn new(bounds: Bounds, seed: u64) -> Self {
+        Self {
+            bounds,
+            seats: Seats::new(),
+            pids: IndexMap::default(),
+            entries: Slab::new(),
+            room: WaitingRoom::default(),
+            lanes: Lanes::default(),
+            breaker: Breaker::default(),
+            chance: Chance(seed),
+            closing: false,
+            paused: false,
+            totals: GroupTotals::default(),
+            keeper: Duration::MAX,
+            rate: (Duration::ZERO, 0),
+        }
+    }
+
+    pub(crate) fn chance(&mut self) -> u64 {
+        self.chance.draw()
+    }
+
+    /// Messages that are in.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Messages that wait for room or for their key.
+    pub(crate) fn waiting(&self) -> usize {
+        self.room.len() + self.lanes.waiting()
+    }
+
+    pub(crate) fn keys(&self) -> usize {
+        self.lanes.taken()
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        self.room.oldest()
+    }
+
+    /// All messages that are in.
+    pub(crate) fn tickets(&self) -> Vec<T> {
+        self.entries.iter().map(|(_, entry)| entry.ticket.clone()).collect()
+    }
+
+    /// Those that are out at a consumer.
+    pub(crate) fn tickets_at(&self, id: ConsumerId) -> Vec<T> {
+        let there =
+            self.entries.iter().filter(|(_, entry)| matches!(entry.at, At::Out { consumer, .. } if consumer == id));
+        there.map(|(_, entry)| entry.ticket.clone()).collect()
+    }
+
+    fn anyone(&self) -> bool {
+        self.seats.usable() > 0 || self.seats.iter().any(super::seats::Seat::is_wanted)
+    }
+
+    /// Lets a message in; with `routes_itself`, its conversation is to ask for a place. The ticket is told its number before it can be granted anything. True: the keeper is to look
+    /// earlier than it meant to.
+    pub(crate) fn enter(
+        &mut self,
+        request: Request,
+        ticket: T,
+        routes_itself: bool,
+        now: Duration,
+        number: impl FnOnce(&T, usize),
+    ) -> (Entered<A>, bool) {
+        if self.closing {
+            return (Entered::Refused(Refusal::Closed), false);
+        }
+        if request.caller.is_some_and(|caller| self.holds(caller)) {
+            return (Entered::Refused(Refusal::OwnGroup), false);
+        }
+        if !self.anyone() {
+            return (Entered::Refused(Refusal::NoConsumer), false);
+        }
+        let wish = Wish::default();
+        let slot = self.entries.vacant_key();
+        let held = request.key.is_some_and(|key| self.lanes.is_taken(key));
+        let routes_itself = routes_itself && !held;
+        let chosen = if held || routes_itself { Chosen::Wait(wish) } else { self.pick(request.choice, wish) };
+        let at = match chosen {
+            Chosen::Unknown => return (Entered::Refused(Refusal::Unknown), false),
+            Chosen::Wait(_) if self.is_full(now) => {
+                self.totals.refused += 1;
+                let retry_after = self.retry_after(now);
+                return (Entered::Refused(Refusal::Overloaded { retry_after }), false);
+            }
+            Chosen::Wait(_) | Chosen::At(_) => {
+                match request.key.map(|key| self.lanes.enter(key, slot, self.bounds.per_key)) {
+                    Some(Lane::Full) => {
+                        self.totals.refused += 1;
+                        let retry_after = self.retry_after(now);
+                        return (Entered::Refused(Refusal::Overloaded { retry_after }), false);
+                    }
+                    Some(Lane::Waits) => At::Lane,
+                    Some(Lane::Taken) | None => At::Parked,
+                }
+            }
+        };
+        self.totals.dispatched += 1;
+        number(&ticket, slot);
+        self.entries.insert(Entry { ticket, request, since: now, wish, at });
+        let entered = match chosen {
+            Chosen::At(position) => Entered::Out(self.give(slot, position)),
+            Chosen::Wait(_) if routes_itself => Entered::Waits,
+            Chosen::Wait(wish) if at == At::Parked => {
+                self.wait(slot, wish, now);
+                Entered::Waits
+            }
+            Chosen::Wait(_) | Chosen::Unknown => Entered::Waits,
+        };
+        let due = match entered {
+            Entered::Waits => request.deadline.min(now.saturating_add(self.bounds.max_wait)),
+            _ => request.deadline,
+        };
+        (entered, self.hasten(due))
+    }
+
+    /// True if the keeper meant to look later than that.
+    fn hasten(&mut self, due: Duration) -> bool {
+        let earlier = due < self.keeper;
+        if earlier {
+            self.keeper = due;
+        }
+        earlier
+    }
+
+    fn is_full(&mut self, now: Duration) -> bool {
+        self.waiting() >= self.bounds.waiting || self.room.is_pressed(self.bounds.max_wait, now)
+    }
+
+    /// How long what waits now will take, at the rate of the last time.
+    fn retry_after(&self, now: Duration) -> Duration {
+        let (since, completed) = self.rate;
+        let span = now.saturating_sub(since).max(limits::TICK);
+        let each = span.checked_div(u32::try_from(completed).unwrap_or(u32::MAX)).unwrap_or(self.bounds.max_wait);
+        let all = each.saturating_mul(u32::try_from(self.waiting()).unwrap_or(u32::MAX));
+        all.clamp(limits::TICK, self.bounds.max_wait)
+    }
+
+    /// Chooses, unless all have to wait.
+    fn pick(&mut self, choice: Choice, wish: Wish) -> Chosen {
+        let chosen = self.seats.choose(choice, wish, &mut self.chance);
+        match chosen {
+            Chosen::At(_) if self.paused || !self.breaker.lets_pass() => {
+                let only = if let Choice::To(id) = choice { Some(id) } else { None };
+                Chosen::Wait(Wish { only, ..wish })
+            }
+            chosen => chosen,
+        }
+    }
+
+    /// Takes a place at a consumer that has room.
+    fn give(&mut self, slot: usize, position: usize) -> Place<A> {
+        let probe = self.breaker.pass() == Pass::Probe;
+        self.seats.change(position, |seat| seat.taken += 1);
+        let seat = self.seats.at(position);
+        let (consumer, incarnation) = (seat.id, seat.incarnation);
+        let occupant = seat.occupant.clone().expect("one that has room is there");
+        self.entries[slot].at = At::Out { consumer, incarnation, probe };
+        Place { consumer, incarnation, occupant }
+    }
+
+    fn wait(&mut self, slot: usize, wish: Wish, now: Duration) {
+        let place = self.room.enter(slot, wish, now);
+        let entry = &mut self.entries[slot];
+        (entry.at, entry.since, entry.wish) = (At::Room(place), now, wish);
+    }
+
+    /// A message that is in, and with its conversation, is to go out again.
+    pub(crate) fn again(&mut self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> (Entered<A>, bool) {
+        if self.closing {
+            return (Entered::Refused(Refusal::Closed), false);
+        }
+        if !self.anyone() {
+            return (Entered::Refused(Refusal::NoConsumer), false);
+        }
+        match self.pick(choice, wish) {
+            Chosen::Unknown => (Entered::Refused(Refusal::Unknown), false),
+            Chosen::At(position) => (Entered::Out(self.give(slot, position)), false),
+            Chosen::Wait(wish) => {
+                self.wait(slot, wish, now);
+                let due = now.saturating_add(self.bounds.max_wait);
+                (Entered::Waits, self.hasten(due))
+            }
+        }
+    }
+
+    /// The message's delivery is over; it stays, to go out again.
+    pub(crate) fn park(&mut self, slot: usize, finish: Finish, now: Duration) -> Grants<T, A> {
+        let mut grants = Vec::new();
+        self.leave_place(slot, finish, now, &mut grants);
+        grants
+    }
+
+    /// The message is done with. Its ticket comes out, to be dropped elsewhere. With `hold`, its key is kept from others.
+    pub(crate) fn leave(&mut self, slot: usize, finish: Finish, hold: bool, now: Duration) -> (T, Grants<T, A>) {
+        let mut grants = Vec::new();
+        self.leave_place(slot, finish, now, &mut grants);
+        let entry = self.entries.remove(slot);
+        if let Some(key) = entry.request.key {
+            if entry.at == At::Lane {
+                self.lanes.leave(key, slot);
+            } else if let Some(next) = self.lanes.release(key, hold) {
+                self.go_on(next, now, &mut grants);
+            }
+        }
+        (entry.ticket, grants)
+    }
+
+    /// The key is another message's now.
+    fn go_on(&mut self, slot: usize, now: Duration, grants: &mut Grants<T, A>) {
+        let choice = self.entries[slot].request.choice;
+        let choice = if let Choice::To(id) = choice { self.known(id) } else { choice };
+        self.entries[slot].at = At::Parked;
+        match self.pick(choice, Wish::default()) {
+            Chosen::At(position) => {
+                let place = self.give(slot, position);
+                grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
+            }
+            Chosen::Wait(wish) => {
+                let since = self.entries[slot].since;
+                self.wait(slot, wish, now);
+                self.entries[slot].since = since;
+            }
+            Chosen::Unknown => self.wait(slot, Wish::default(), now),
+        }
+    }
+
+    /// The one that was chosen may have left while the message waited.
+    fn known(&self, id: ConsumerId) -> Choice {
+        if self.seats.get(id).is_some_and(super::seats::Seat::is_wanted) { Choice::To(id) } else { Choice::Any }
+    }
+
+    /// Lets a held key go on.
+    pub(crate) fn resume_key(&mut self, key: u64, now: Duration) -> (bool, Grants<T, A>) {
+        let mut grants = Vec::new();
+        let (was_held, next) = self.lanes.resume(key);
+        if let Some(next) = next {
+            self.go_on(next, now, &mut grants);
+        }
+        (was_held, grants)
+    }
+
+    fn leave_place(&mut self, slot: usize, finish: Finish, now: Duration, grants: &mut Grants<T, A>) {
+        let entry = &mut self.entries[slot];
+        let at = match entry.at {
+            At::Lane => return,
+            at => {
+                entry.at = At::Parked;
+                at
+            }
+        };
+        let message = entry.request.id;
+        match at {
+            At::Room(place) => drop(self.room.leave(place)),
+            At::Out { consumer, incarnation, probe } => {
+                let was_open = self.breaker.is_open();
+                self.count(finish, message, probe);
+                if was_open && !self.breaker.is_open() {
+                    self.settle(grants);
+                }
+                if let Some(position) = self.seats.position(consumer) {
+                    self.vacate(position, incarnation, finish, now);
+                    self.offer(position, grants);
+                }
+                if was_open {
+                    // The next probe is anybody's.
+                    self.settle(grants);
+                }
+            }
+            At::Parked | At::Lane => {}
+        }
+    }
+
+    fn count(&mut self, finish: Finish, message: u64, probe: bool) {
+        match finish {
+            Finish::Completed => {
+                self.totals.completed += 1;
+                self.rate.1 += 1;
+            }
+            Finish::Failed => self.totals.failed += 1,
+            Finish::Crashed => self.totals.crashed += 1,
+            Finish::Lost => self.totals.lost += 1,
+        }
+        match finish {
+            Finish::Lost if probe => self.breaker.probe_lost(),
+            Finish::Lost => {}
+            _ => self.breaker.finished(message, finish == Finish::Crashed, probe),
+        }
+    }
+
+    /// A place is free again, unless the process that it was at is not there any more.
+    fn vacate(&mut self, position: usize, incarnation: u64, finish: Finish, now: Duration) {
+        let chance = if finish == Finish::Completed { 0 } else { self.chance.draw() };
+        let mut ejected = None;
+        self.seats.change(position, |seat| {
+            if seat.incarnation == incarnation && seat.occupant.is_some() {
+                seat.taken = seat.taken.saturating_sub(1);
+            }
+            match finish {
+                Finish::Completed => {
+                    seat.completed += 1;
+                    seat.half_open = false;
+                    seat.health.completed();
+                }
+                Finish::Failed | Finish::Crashed => ejected = seat.health.failed(chance),
+                Finish::Lost => {}
+            }
+        });
+        let out = self.seats.iter().filter(|seat| seat.ejected_until.is_some()).count();
+        if let Some(time) = ejected.filter(|_| 2 * (out + 1) <= self.seats.len()) {
+            let until = now.saturating_add(time);
+            self.totals.ejections += 1;
+            self.seats.change(position, |seat| seat.ejected_until = Some(until));
+            self.hasten(until);
+        }
+    }
+
+    /// Gives a consumer's room to those who wait.
+    fn offer(&mut self, position: usize, grants: &mut Grants<T, A>) {
+        if self.room.len() == 0 || self.paused {
+            return;
+        }
+        while self.breaker.lets_pass() {
+            let Some(offer) = self.seats.offer(position) else { return };
+            let Some((slot, _)) = self.room.offer(offer) else { return };
+            let place = self.give(slot, position);
+            grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
+        }
+    }
+
+    /// Gives all room to those who wait.
+    pub(crate) fn settle(&mut self, grants: &mut Grants<T, A>) {
+        if self.room.len() == 0 {
+            return;
+        }
+        for position in self.seats.all_open() {
+            self.offer(position, grants);
+        }
+    }
+
+    /// Whether the process is a consumer of this group that holds a delivery.
+    fn holds(&self, pid: Pid) -> bool {
+        self.pids.get(&pid).and_then(|id| self.seats.get(*id)).is_some_and(|seat| seat.taken > 0)
+    }
+}
+
+#[cfg(test)]
+#[path = "yard/tests/lives.rs"]
+mod tests;

@@ -1,0 +1,115 @@
+//! Pure: what the consumers' comings and goings, and the time, do to a group's yard.
+use super::{At, Grants, Yard};
+use crate::revival::{Ended, Revival};
+use crate::seats::Occupant;
+use crate::view::ConsumerId;
+use std::time::Duration;
+
+impl<T: Clone, A: Occupant> Yard<T, A> {
+    /// A process of a consumer is there. Returns its number.
+    pub(crate) fn up(&mut self, id: ConsumerId, occupant: A, now: Duration) -> (u64, Grants<T, A>) {
+        let mut grants = Vec::new();
+        let Some(position) = self.seats.position(id) else { return (0, grants) };
+        if let Some(process) = occupant.process() {
+            self.pids.insert(process, id);
+        }
+        let incarnation = self.seats.change(position, |seat| {
+            seat.incarnation += 1;
+            (seat.occupant, seat.taken, seat.stuck, seat.since) = (Some(occupant), 0, false, now);
+            seat.half_open = seat.incarnation > 1;
+            seat.incarnation
+        });
+        self.offer(position, &mut grants);
+        (incarnation, grants)
+    }
+
+    /// A process of a consumer has ended (or counts as such), not on request if there is an `ended`. What comes of that.
+    pub(crate) fn down(&mut self, id: ConsumerId, incarnation: u64, ended: Option<Ended>) -> (Option<A>, Revival) {
+        let chance = self.chance.draw();
+        let Some(position) = self.seats.position(id) else { return (None, Revival::GiveUp) };
+        let at_start = matches!(ended, Some(Ended::AtStart));
+        let mut revival = Revival::After(Duration::ZERO);
+        let occupant = self.seats.change(position, |seat| {
+            let mine = seat.incarnation == incarnation && seat.occupant.is_some();
+            if !mine && !at_start {
+                return None;
+            }
+            if let Some(ended) = ended {
+                revival = seat.health.ended(ended, chance);
+                match revival {
+                    Revival::After(pause) => seat.pause = pause,
+                    Revival::GiveUp => seat.failed = true,
+                }
+            }
+            if at_start {
+                return None;
+            }
+            seat.taken = 0;
+            seat.occupant.take()
+        });
+        if let Some(process) = occupant.as_ref().and_then(Occupant::process) {
+            self.pids.swap_remove(&process);
+        }
+        if ended.is_some() && (occupant.is_some() || at_start) {
+            self.totals.restarts += 1;
+        }
+        if self.seats.at(position).failed {
+            self.seats.retire(id);
+            self.room.forget(id);
+        }
+        (occupant, revival)
+    }
+
+    /// A delivery of that consumer is overdue: it gets nothing more. Those that wait for it take any.
+    pub(crate) fn stuck(&mut self, id: ConsumerId, incarnation: u64) {
+        let Some(position) = self.seats.position(id) else { return };
+        self.seats.change(position, |seat| seat.stuck |= seat.incarnation == incarnation);
+        self.room.forget(id);
+    }
+
+    /// A consumer is to leave: it gets nothing more.
+    pub(crate) fn leaves(&mut self, id: ConsumerId) -> bool {
+        let Some(position) = self.seats.position(id) else { return false };
+        let fresh = self.seats.change(position, |seat| !std::mem::replace(&mut seat.leaving, true));
+        self.seats.retire(id);
+        self.room.forget(id);
+        fresh
+    }
+
+    /// Whether the group has consumers, and every one has been given up.
+    pub(crate) fn all_failed(&self) -> bool {
+        self.seats.len() > 0 && self.seats.iter().all(|seat| seat.failed)
+    }
+
+    /// What is due: messages whose deadline is over, and those that have waited too long; and when to look next. Ejections
+    /// that are over end.
+    pub(crate) fn due(&mut self, now: Duration) -> (Vec<T>, Vec<T>, Grants<T, A>, Duration) {
+        let (mut late, mut waited, mut grants) = (Vec::new(), Vec::new(), Vec::new());
+        let mut next = Duration::MAX;
+        for (_, entry) in &self.entries {
+            let waits = matches!(entry.at, At::Room(_) | At::Lane);
+            let until = entry.since.saturating_add(self.bounds.max_wait);
+            if entry.request.deadline <= now {
+                late.push(entry.ticket.clone());
+            } else if waits && until <= now {
+                waited.push(entry.ticket.clone());
+            } else {
+                next = next.min(entry.request.deadline).min(if waits { until } else { Duration::MAX });
+            }
+        }
+        for position in 0..self.seats.len() {
+            let Some(until) = self.seats.at(position).ejected_until else { continue };
+            if until <= now {
+                self.seats.change(position, |seat| (seat.ejected_until, seat.half_open) = (None, true));
+                self.offer(position, &mut grants);
+            } else {
+                next = next.min(until);
+            }
+        }
+        if now.saturating_sub(self.rate.0) > Duration::from_secs(1) {
+            self.rate = (now, 0);
+        }
+        self.keeper = next;
+        (late, waited, grants, next)
+    }
+}

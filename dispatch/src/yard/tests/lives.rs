@@ -1,0 +1,259 @@
+//! Pure: the yard under random lives of messages and consumers; its invariants hold after each step.
+use super::*;
+use crate::revival::{Ended, Revival};
+use crate::routing::hash_of;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A consumer's process that nobody runs.
+#[derive(Clone, Debug)]
+struct Nobody;
+
+impl Occupant for Nobody {
+    fn process(&self) -> Option<Pid> {
+        None
+    }
+
+    fn started(&self) -> u32 {
+        0
+    }
+}
+
+const BOUNDS: Bounds = Bounds { waiting: 8, per_key: 3, max_wait: Duration::from_secs(1) };
+
+#[derive(Clone, Debug)]
+enum Act {
+    Enter { key: Option<u64>, choice: u8 },
+    Finish { which: usize, how: u8 },
+    Again { which: usize },
+    Up { consumer: usize },
+    Down { consumer: usize, at_start: bool },
+    Leave { consumer: usize },
+    Pause(bool),
+    Later,
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => (prop::option::of(0..4u64), 0..5u8).prop_map(|(key, choice)| Act::Enter { key, choice }),
+        6 => (0..64usize, 0..4u8).prop_map(|(which, how)| Act::Finish { which, how }),
+        2 => (0..64usize).prop_map(|which| Act::Again { which }),
+        3 => (0..4usize).prop_map(|consumer| Act::Up { consumer }),
+        1 => (0..4usize, any::<bool>()).prop_map(|(consumer, at_start)| Act::Down { consumer, at_start }),
+        1 => (0..40usize).prop_map(|consumer| Act::Leave { consumer }),
+        1 => any::<bool>().prop_map(Act::Pause),
+        1 => Just(Act::Later),
+    ]
+}
+
+/// The yard, and what the test knows of it: each message's number in the yard, and who is out where.
+struct World {
+    yard: Yard<u64, Nobody>,
+    numbers: BTreeMap<u64, usize>,
+    out: BTreeMap<u64, (ConsumerId, u64)>,
+    parked: BTreeSet<u64>,
+    keys: BTreeMap<u64, u64>,
+    now: Duration,
+    next: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut yard = Yard::new(BOUNDS, 7);
+        for n in 0..4 {
+            yard.seats.join(1 + n % 3, [].into());
+        }
+        let (numbers, out, parked, keys) = Default::default();
+        Self { yard, numbers, out, parked, keys, now: Duration::ZERO, next: 0 }
+    }
+
+    fn consumer(&self, n: usize) -> ConsumerId {
+        self.yard.seats.at(n % self.yard.seats.len()).id
+    }
+
+    fn go_out(&mut self, message: u64, place: &Place<Nobody>) {
+        self.parked.remove(&message);
+        let before = self.out.insert(message, (place.consumer, place.incarnation));
+        assert_eq!(before, None, "out twice");
+    }
+
+    fn grant(&mut self, grants: Grants<u64, Nobody>) {
+        for grant in grants {
+            self.go_out(grant.ticket, &grant.place);
+        }
+    }
+
+    fn enter(&mut self, key: Option<u64>, choice: u8) {
+        let message = self.next;
+        self.next += 1;
+        let choice = match choice {
+            0 => Choice::LeastLoaded,
+            1 => Choice::TwoChoices,
+            2 => Choice::Hash(hash_of(&key)),
+            3 => Choice::To(self.consumer(usize::try_from(message).expect("small"))),
+            _ => Choice::RoundRobin,
+        };
+        let request = Request { id: message, key, deadline: Duration::MAX, choice, caller: None };
+        let mut number = None;
+        let (entered, _) = self.yard.enter(request, message, false, self.now, |_, slot| number = Some(slot));
+        if let Entered::Refused(_) = entered {
+            assert_eq!(number, None);
+            return;
+        }
+        self.numbers.insert(message, number.expect("it was told"));
+        if let Some(key) = key {
+            self.keys.insert(message, key);
+        }
+        if let Entered::Out(place) = entered {
+            self.go_out(message, &place);
+        }
+    }
+
+    /// A message that is out, or else any.
+    fn finish(&mut self, which: usize, how: u8) {
+        if !self.out.is_empty() {
+            return self.finish_out(which, how);
+        }
+        let out: Vec<u64> = self.numbers.keys().copied().collect();
+        if let Some(message) = out.get(which % out.len().max(1)) {
+            self.leave(*message, Finish::Lost);
+        }
+    }
+
+    fn finish_out(&mut self, which: usize, how: u8) {
+        let message = *self.out.keys().nth(which % self.out.len()).expect("some");
+        match how {
+            0 => {
+                self.out.remove(&message);
+                self.parked.insert(message);
+                let grants = self.yard.park(self.numbers[&message], Finish::Crashed, self.now);
+                self.grant(grants);
+            }
+            1 => self.leave(message, Finish::Failed),
+            2 => self.leave(message, Finish::Crashed),
+            _ => self.leave(message, Finish::Completed),
+        }
+    }
+
+    fn leave(&mut self, message: u64, finish: Finish) {
+        let number = self.numbers.remove(&message).expect("it is in");
+        self.out.remove(&message);
+        self.parked.remove(&message);
+        self.keys.remove(&message);
+        let (ticket, grants) = self.yard.leave(number, finish, false, self.now);
+        assert_eq!(ticket, message);
+        self.grant(grants);
+    }
+
+    fn again(&mut self, which: usize) {
+        let Some(message) = self.parked.iter().nth(which % self.parked.len().max(1)).copied() else { return };
+        let (entered, _) = self.yard.again(self.numbers[&message], Choice::RoundRobin, Wish::default(), self.now);
+        match entered {
+            Entered::Out(place) => self.go_out(message, &place),
+            Entered::Waits => {
+                self.parked.remove(&message);
+            }
+            Entered::Refused(_) => {}
+        }
+    }
+
+    fn down(&mut self, consumer: ConsumerId, at_start: bool) {
+        let incarnation = self.yard.seats.get(consumer).expect("it is there").incarnation;
+        let after = Ended::After { lived: Duration::from_secs(9), completed: true, started: true };
+        let ended = if at_start { Ended::AtStart } else { after };
+        let (_, revival) = self.yard.down(consumer, incarnation, Some(ended));
+        assert!(revival != Revival::GiveUp || self.yard.seats.get(consumer).is_some_and(|seat| seat.failed));
+    }
+
+    fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Enter { key, choice } => self.enter(key, choice),
+            Act::Finish { which, how } => self.finish(which, how),
+            Act::Again { which } => self.again(which),
+            Act::Up { consumer } => {
+                let id = self.consumer(consumer);
+                if self.yard.seats.get(id).is_some_and(|seat| seat.occupant.is_none() && seat.is_wanted()) {
+                    let (_, grants) = self.yard.up(id, Nobody, self.now);
+                    self.grant(grants);
+                }
+            }
+            Act::Down { consumer, at_start } => self.down(self.consumer(consumer), at_start),
+            Act::Leave { consumer } => {
+                self.yard.leaves(self.consumer(consumer));
+                let mut grants = Vec::new();
+                self.yard.settle(&mut grants);
+                self.grant(grants);
+            }
+            Act::Pause(paused) => {
+                self.yard.paused = paused;
+                let mut grants = Vec::new();
+                self.yard.settle(&mut grants);
+                self.grant(grants);
+            }
+            Act::Later => {
+                self.now += Duration::from_millis(700);
+                let (_, _, grants, _) = self.yard.due(self.now);
+                self.grant(grants);
+            }
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.yard.len(), self.numbers.len());
+        assert_eq!(self.yard.len(), self.out.len() + self.parked.len() + self.yard.waiting(), "nobody is forgotten");
+        let mut keys = BTreeSet::new();
+        for message in self.out.keys().chain(&self.parked) {
+            let fresh = self.keys.get(message).is_none_or(|key| keys.insert(*key));
+            assert!(fresh, "invariant 5: two of one key");
+        }
+        for seat in self.yard.seats.iter() {
+            let here = self
+                .out
+                .values()
+                .filter(|(consumer, incarnation)| (*consumer, *incarnation) == (seat.id, seat.incarnation));
+            let here = u32::try_from(here.count()).expect("small");
+            assert!(seat.occupant.is_none() || seat.taken == here, "counted: {seat:?} {here}");
+            assert!(seat.taken <= seat.room, "invariant 5: {seat:?}");
+        }
+        let breaker = self.yard.breaker.is_open();
+        let idle = self.yard.seats.iter().any(|seat| seat.free() > 0) && !self.yard.paused && !breaker;
+        let any = self
+            .yard
+            .entries
+            .iter()
+            .filter(|(_, entry)| matches!(entry.at, At::Room(_)) && entry.wish.only.is_none())
+            .count();
+        assert!(!idle || any == 0, "somebody waits for what is there");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_place_is_taken_twice_and_nobody_is_forgotten(acts in prop::collection::vec(acts(), 0..120)) {
+        let mut world = World::new();
+        for act in &acts {
+            world.act(act);
+            world.check();
+        }
+    }
+}
+
+/// The turn goes round, and past those without room, for any number of consumers.
+#[test]
+fn round_robin_takes_each_in_turn() {
+    for consumers in [1, 2, 63, 64, 65, 200] {
+        let mut world = World::new();
+        world.yard = Yard::new(Bounds { waiting: 0, ..BOUNDS }, 7);
+        let ids: Vec<_> = (0..consumers).map(|_| world.yard.seats.join(2, [].into())).collect();
+        ids.iter().for_each(|id| drop(world.yard.up(*id, Nobody, Duration::ZERO)));
+        for _ in 0..2 * consumers {
+            world.enter(None, 9);
+        }
+        let order: Vec<_> = world.out.values().map(|(consumer, _)| *consumer).collect();
+        assert_eq!(order, [ids.clone(), ids].concat());
+        world.enter(None, 9);
+        assert_eq!((world.yard.len(), world.yard.totals.refused), (2 * consumers, 1));
+    }
+}
