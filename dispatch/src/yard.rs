@@ -124,6 +124,8 @@ pub(crate) struct Yard<T, A> {
     pub(crate) totals: GroupTotals,
     /// When the keeper looks next.
     keeper: Duration,
+    /// It is to look earlier than it means to, and was not told yet.
+    hastened: bool,
     /// Completions since that moment, for the rate.
     rate: (Duration, u64),
 }
@@ -145,6 +147,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             paused: false,
             totals: GroupTotals::default(),
             keeper: Duration::MAX,
+            hastened: false,
             rate: (Duration::ZERO, 0),
         }
     }
@@ -187,8 +190,8 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         self.seats.usable() > 0 || self.seats.iter().any(super::seats::Seat::is_wanted)
     }
 
-    /// Lets a message in; with `routes_itself`, its conversation is to ask for a place. The ticket is told its number before it can be granted anything. True: the keeper is to look
-    /// earlier than it meant to.
+    /// Lets a message in; with `routes_itself`, its conversation is to ask for a place. The ticket is told its
+    /// number before it can be granted anything.
     pub(crate) fn enter(
         &mut self,
         request: Request,
@@ -196,15 +199,15 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         routes_itself: bool,
         now: Duration,
         number: impl FnOnce(&T, usize),
-    ) -> (Entered<A>, bool) {
+    ) -> Entered<A> {
         if self.closing {
-            return (Entered::Refused(Refusal::Closed), false);
+            return Entered::Refused(Refusal::Closed);
         }
         if request.caller.is_some_and(|caller| self.holds(caller)) {
-            return (Entered::Refused(Refusal::OwnGroup), false);
+            return Entered::Refused(Refusal::OwnGroup);
         }
         if !self.anyone() {
-            return (Entered::Refused(Refusal::NoConsumer), false);
+            return Entered::Refused(Refusal::NoConsumer);
         }
         let wish = Wish::default();
         let slot = self.entries.vacant_key();
@@ -212,18 +215,18 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let routes_itself = routes_itself && !held;
         let chosen = if held || routes_itself { Chosen::Wait(wish) } else { self.pick(request.choice, wish) };
         let at = match chosen {
-            Chosen::Unknown => return (Entered::Refused(Refusal::Unknown), false),
+            Chosen::Unknown => return Entered::Refused(Refusal::Unknown),
             Chosen::Wait(_) if self.is_full(now) => {
                 self.totals.refused += 1;
                 let retry_after = self.retry_after(now);
-                return (Entered::Refused(Refusal::Overloaded { retry_after }), false);
+                return Entered::Refused(Refusal::Overloaded { retry_after });
             }
             Chosen::Wait(_) | Chosen::At(_) => {
                 match request.key.map(|key| self.lanes.enter(key, slot, self.bounds.per_key)) {
                     Some(Lane::Full) => {
                         self.totals.refused += 1;
                         let retry_after = self.retry_after(now);
-                        return (Entered::Refused(Refusal::Overloaded { retry_after }), false);
+                        return Entered::Refused(Refusal::Overloaded { retry_after });
                     }
                     Some(Lane::Waits) => At::Lane,
                     Some(Lane::Taken) | None => At::Parked,
@@ -246,16 +249,21 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             Entered::Waits => request.deadline.min(now.saturating_add(self.bounds.max_wait)),
             _ => request.deadline,
         };
-        (entered, self.hasten(due))
+        self.hasten(due);
+        entered
     }
 
-    /// True if the keeper meant to look later than that.
-    fn hasten(&mut self, due: Duration) -> bool {
-        let earlier = due < self.keeper;
-        if earlier {
-            self.keeper = due;
+    /// The keeper is to look by then.
+    fn hasten(&mut self, due: Duration) {
+        if due < self.keeper {
+            (self.keeper, self.hastened) = (due, true);
         }
-        earlier
+    }
+
+    /// True if the keeper is to be told to look earlier than it means to.
+    #[must_use]
+    pub(crate) fn take_hastened(&mut self) -> bool {
+        std::mem::take(&mut self.hastened)
     }
 
     fn is_full(&mut self, now: Duration) -> bool {
@@ -301,20 +309,21 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     }
 
     /// A message that is in, and with its conversation, is to go out again.
-    pub(crate) fn again(&mut self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> (Entered<A>, bool) {
+    pub(crate) fn again(&mut self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> Entered<A> {
         if self.closing {
-            return (Entered::Refused(Refusal::Closed), false);
+            return Entered::Refused(Refusal::Closed);
         }
         if !self.anyone() {
-            return (Entered::Refused(Refusal::NoConsumer), false);
+            return Entered::Refused(Refusal::NoConsumer);
         }
+        debug_assert_eq!(self.entries[slot].at, At::Parked, "it is with its conversation");
         match self.pick(choice, wish) {
-            Chosen::Unknown => (Entered::Refused(Refusal::Unknown), false),
-            Chosen::At(position) => (Entered::Out(self.give(slot, position)), false),
+            Chosen::Unknown => Entered::Refused(Refusal::Unknown),
+            Chosen::At(position) => Entered::Out(self.give(slot, position)),
             Chosen::Wait(wish) => {
                 self.wait(slot, wish, now);
-                let due = now.saturating_add(self.bounds.max_wait);
-                (Entered::Waits, self.hasten(due))
+                self.hasten(now.saturating_add(self.bounds.max_wait));
+                Entered::Waits
             }
         }
     }
@@ -394,8 +403,11 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                     self.settle(grants);
                 }
                 if let Some(position) = self.seats.position(consumer) {
-                    self.vacate(position, incarnation, finish, now);
-                    self.offer(position, grants);
+                    if self.vacate(position, incarnation, finish, now) {
+                        self.settle(grants);
+                    } else {
+                        self.offer(position, grants);
+                    }
                 }
                 if was_open {
                     // The next probe is anybody's.
@@ -423,8 +435,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         }
     }
 
-    /// A place is free again, unless the process that it was at is not there any more.
-    fn vacate(&mut self, position: usize, incarnation: u64, finish: Finish, now: Duration) {
+    /// A place is free again, unless the process that it was at is not there any more. True if the consumer is ejected for
+    /// how it ended.
+    fn vacate(&mut self, position: usize, incarnation: u64, finish: Finish, now: Duration) -> bool {
         let chance = if finish == Finish::Completed { 0 } else { self.chance.draw() };
         let mut ejected = None;
         self.seats.change(position, |seat| {
@@ -441,13 +454,16 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 Finish::Lost => {}
             }
         });
+        let Some(time) = ejected else { return false };
         let out = self.seats.iter().filter(|seat| seat.ejected_until.is_some()).count();
-        if let Some(time) = ejected.filter(|_| 2 * (out + 1) <= self.seats.len()) {
-            let until = now.saturating_add(time);
-            self.totals.ejections += 1;
-            self.seats.change(position, |seat| seat.ejected_until = Some(until));
-            self.hasten(until);
+        if 2 * (out + 1) > self.seats.len() {
+            return false;
         }
+        let until = now.saturating_add(time);
+        self.totals.ejections += 1;
+        self.seats.change(position, |seat| seat.ejected_until = Some(until));
+        self.hasten(until);
+        true
     }
 
     /// Gives a consumer's room to those who wait.
