@@ -289,4 +289,30 @@ mod tests {
         assert_eq!(old.chance(readiness::Direction::Read), readiness::Chance::Wait);
         assert_ne!(new.chance(readiness::Direction::Read), readiness::Chance::Wait, "its own event came");
     }
+
+    /// From outside, the descriptors and the system's poller tell that sockets are gone (`tests/socket_kills.rs`); not this.
+    #[cfg(unix)]
+    #[test]
+    fn of_a_process_that_is_killed_at_a_socket_no_place_is_left() {
+        use crate::{Context, Runtime, Whereabouts};
+        let runtime = Runtime::builder().workers(1).build().expect("a runtime");
+        let places = || {
+            let poller = runtime.home().shared.scheduler.io.poller.get().expect("a socket was made");
+            poller.sockets.lock().all.len()
+        };
+        runtime.block_on(async {
+            let (near, far) = crate::net::UnixStream::pair(&runtime).expect("a pair");
+            let reads = runtime.spawn(async move |_: Context<()>| drop(far.read(&mut [0]).await));
+            let reads = reads.expect("room for a process");
+            while runtime.info(reads.pid()).expect("it lives").whereabouts != Whereabouts::Io {
+                std::thread::yield_now();
+            }
+            assert_eq!(places(), 2);
+            reads.kill();
+            reads.ended().await;
+            assert_eq!(places(), 1);
+            drop(near);
+            assert_eq!(places(), 0);
+        });
+    }
 }
