@@ -96,7 +96,7 @@ trait Stream: Send + Sync + Sized + 'static {
 }
 
 /// More than a socket takes at once.
-const MUCH: [u8; 1 << 16] = [7; 1 << 16];
+static MUCH: [u8; 1 << 16] = [7; 1 << 16];
 
 /// One await.
 macro_rules! operate {

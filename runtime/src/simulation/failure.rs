@@ -44,6 +44,7 @@ struct Inside {
 }
 
 /// How far a simulation came.
+#[derive(Clone, Copy)]
 pub(super) struct Took {
     pub(super) steps: u64,
     pub(super) time: Duration,
