@@ -73,6 +73,60 @@ fn a_seed_means_the_same_everywhere() {
 
 const GOLDEN: [&str; 3] = ["385c57b9ecc7e7d3", "da5f8d8b81a06413", "2f5e512daed8418f"];
 
+/// Three processes of which the last has to come first, beside others that do not matter, with timers, and a panic of its own.
+async fn late_riser(runtime: Runtime) {
+    let probe = Probe::<u32>::new(&runtime);
+    for number in 0..8 {
+        let to = probe.address();
+        let body = async move |ctx: Context<()>| {
+            if number < 5 {
+                ctx.sleep(ctx.rng().duration(millis(1)..millis(2))).await;
+            }
+            to.send(number).unwrap_or_else(|_| panic!("process {number} is late"));
+        };
+        runtime.spawn(body).expect("room for a process");
+    }
+    let came = [probe.expect(SECOND).await, probe.expect(SECOND).await];
+    assert!(came[0] != 7, "{came:?}");
+}
+
+/// What is found, and what comes of it, is the same in debug and release and on any machine.
+#[test]
+fn a_failure_shrinks_to_the_same_everywhere() {
+    let failures = (0..100).filter_map(|seed| Simulation::new(seed).run(late_riser).err()).take(3);
+    let found: Vec<_> = failures
+        .map(|failure| {
+            let shorter = Simulation::new(0).shrink(&failure, late_riser).expect("it is determined by its seed");
+            let choices = shorter.choices().expect("it was given them").clone();
+            let again = Simulation::new(failure.seed()).choices(choices.clone()).run(late_riser);
+            assert_eq!(again.expect_err("they repeat it").hash(), shorter.hash());
+            format!("{} {choices} {:016x}", failure.seed(), shorter.hash())
+        })
+        .collect();
+    assert_eq!(found, SHRUNK);
+}
+
+/// One choice each: that the eighth process runs before the others.
+const SHRUNK: [&str; 3] = ["5 2r8 385eb71a97322d4b", "6 4r6 8b800f8513539a41", "10 2r8 fb410b525b835bc3"];
+
+#[test]
+fn what_no_seed_determines_and_what_has_no_end_is_not_shrunk() {
+    let endless = async |runtime: Runtime| loop {
+        runtime.sleep(millis(1)).await;
+    };
+    let limited = Simulation::new(1).step_limit(1000).once();
+    let failure = limited.run(endless).map(drop).expect_err("it has no end");
+    assert!(limited.shrink(&failure, endless).is_none());
+    let runs = AtomicUsize::new(0);
+    let changing = async |runtime: Runtime| {
+        (0..runs.fetch_add(1, Ordering::Relaxed))
+            .for_each(|_| runtime.spawn(async |_: Context<()>| ()).map_or((), drop));
+        panic!("it fails each time, otherwise");
+    };
+    let failure = Simulation::new(1).once().run(changing).map(drop).expect_err("it fails");
+    assert!(Simulation::new(1).once().shrink(&failure, changing).is_none());
+}
+
 #[test]
 fn a_simulation_runs_beside_others_and_on_any_thread() {
     let here = hash_of(5, Order::BySeed);

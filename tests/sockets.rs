@@ -6,7 +6,7 @@ mod workers;
 
 use bounded::{as_process, next, poll_once, until, within};
 use colloquium::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use colloquium::{Address, Context, ExitReason, Handle, Runtime};
+use colloquium::{Address, Context, ExitReason, Handle, Runtime, Whereabouts};
 use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -250,6 +250,27 @@ fn a_dropped_read_loses_no_byte() {
             }
         }
         assert!(got.chunks(2).zip(0..200).all(|(pair, number)| pair == [number, number]));
+    });
+}
+
+/// Of two that wait to read the later has the earlier one's place, and keeps it when that one gives up.
+#[test]
+fn who_gives_up_waiting_leaves_the_place_to_the_one_who_took_it() {
+    on_threads(async |runtime| {
+        let (near, far) = UnixStream::pair(&runtime).expect("a pair");
+        let far = Arc::new(far);
+        let mut buffer = [0; 1];
+        let mut given_up = Box::pin(far.read(&mut buffer));
+        assert!(poll_once(&mut given_up).await.is_pending());
+        let takes = Arc::clone(&far);
+        let reader = runtime.spawn(async move |_: Context<()>| {
+            assert_eq!(takes.read(&mut [0; 1]).await.expect("open"), 1);
+        });
+        let reader = reader.expect("a process");
+        until(|| runtime.info(reader.pid()).is_some_and(|info| info.whereabouts == Whereabouts::Io)).await;
+        drop(given_up);
+        within(near.write_all(b"x")).await.expect("room");
+        assert_eq!(within(reader.ended()).await, ExitReason::Normal);
     });
 }
 

@@ -33,14 +33,18 @@ fn a_test_runs_on_one_worker_and_two_and_on_its_seeds() {
     assert_eq!(seen, [vec![0; 14], vec![1, 2]].concat());
 }
 
-/// Two processes and one that minds who is first.
 async fn race(runtime: Runtime) {
+    won_by_another_than("tortoise", runtime).await;
+}
+
+/// Two processes and one that minds who is first.
+async fn won_by_another_than(loser: &str, runtime: Runtime) {
     let probe = Probe::<&str>::new(&runtime);
     for name in ["tortoise", "hare"] {
         let judge = probe.address();
         runtime.spawn(async move |_: Context<()>| drop(judge.send(name))).expect("room for a process");
     }
-    assert_ne!(probe.expect(SECOND).await, "tortoise");
+    assert_ne!(probe.expect(SECOND).await, loser);
 }
 
 #[test]
@@ -58,16 +62,20 @@ fn a_failure_tells_its_seed_and_how_to_repeat_it() {
 /// Run by the next test, in a process of its own; by itself it asks for nothing.
 #[test]
 fn planted_for_the_next_test() {
-    if std::env::var_os("COLLOQUIUM_PLANTED").is_some() {
-        Check::new().run(race);
+    if let Ok(loser) = std::env::var("COLLOQUIUM_PLANTED") {
+        Check::new().run(async move |runtime| won_by_another_than(&loser, runtime).await);
     }
 }
 
 fn planted(variables: &[(&str, &str)]) -> (bool, String) {
+    planted_for("tortoise", variables)
+}
+
+fn planted_for(loser: &str, variables: &[(&str, &str)]) -> (bool, String) {
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new(program);
-    command.args(["--exact", "planted_for_the_next_test"]).env("COLLOQUIUM_PLANTED", "1").env("RUST_BACKTRACE", "0");
-    for name in ["COLLOQUIUM_SEED", "COLLOQUIUM_SEEDS", "COLLOQUIUM_TRACE"] {
+    command.args(["--exact", "planted_for_the_next_test"]).env("COLLOQUIUM_PLANTED", loser).env("RUST_BACKTRACE", "0");
+    for name in ["COLLOQUIUM_SEED", "COLLOQUIUM_SEEDS", "COLLOQUIUM_TRACE", "COLLOQUIUM_CHOICES"] {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied());
@@ -89,6 +97,45 @@ fn the_environment_repeats_a_seed_and_shows_more_of_it() {
     assert!(!passed && told.contains("events before)"), "{told}");
     let (passed, told) = planted(&[("COLLOQUIUM_SEED", "seven")]);
     assert!(!passed && told.contains("COLLOQUIUM_SEED is no number"), "{told}");
+}
+
+/// The value that a text says a variable should have.
+fn value_of<'a>(variable: &str, told: &'a str) -> &'a str {
+    let after = told.rsplit(variable).next().and_then(|after| after.strip_prefix('='));
+    after.and_then(|after| after.split(' ').next()).unwrap_or_else(|| panic!("{variable} in {told}"))
+}
+
+#[test]
+fn a_failure_is_shrunk_to_few_choices_and_the_environment_repeats_them() {
+    // The hare is spawned last: it has to run before its turn.
+    let planted = |variables: &[(&str, &str)]| planted_for("hare", variables);
+    let (passed, told) = planted(&[]);
+    assert!(!passed && told.contains("repeat it: COLLOQUIUM_SEED="), "{told}");
+    let shown = told.matches("panicked at").count();
+    // The body's own in the two runs of the seed, the two that repeat what was found, and the test's.
+    assert!(shown <= 5, "what is tried is not shown: {shown}\n{told}");
+    let (seed, choices) = (value_of("COLLOQUIUM_SEED", &told), value_of("COLLOQUIUM_CHOICES", &told));
+    assert_eq!(choices.split(',').count(), 1, "who runs first is all that matters: {told}");
+    let (passed, again) = planted(&[("COLLOQUIUM_SEED", seed), ("COLLOQUIUM_CHOICES", choices)]);
+    assert!(!passed && again.contains(&format!("COLLOQUIUM_CHOICES={choices} ")), "{again}");
+    let (passed, calm) = planted(&[("COLLOQUIUM_SEED", seed), ("COLLOQUIUM_CHOICES", "")]);
+    assert!(passed, "without that choice it holds: {calm}");
+    let (passed, told) = planted(&[("COLLOQUIUM_CHOICES", "1r1,second")]);
+    assert!(!passed && told.contains("COLLOQUIUM_CHOICES: \"second\" is no choice"), "{told}");
+}
+
+#[test]
+fn who_does_not_want_a_failure_shrunk_has_it_as_it_is() {
+    let runs = AtomicUsize::new(0);
+    let told = failing(|| {
+        Check::new().without_shrinking().run_seeds(&async |runtime| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            race(runtime).await;
+        });
+    });
+    assert!(told.contains("COLLOQUIUM_SEED=") && !told.contains("COLLOQUIUM_CHOICES"), "{told}");
+    let seed: usize = value_of("COLLOQUIUM_SEED", &told).parse().expect("a number");
+    assert_eq!(runs.into_inner(), 2 * (seed + 1));
 }
 
 #[test]

@@ -146,6 +146,11 @@ impl Builder {
     }
 
     /// The parts of a runtime in which a simulation takes the workers' place.
+    /// Whether the panic hook may be installed.
+    pub(crate) fn hooks_panics(&self) -> bool {
+        self.panic_hook
+    }
+
     pub(crate) fn build_simulated(self, seed: u64, simulator: &Arc<Simulator>) -> Result<Arc<Home>, BuildError> {
         self.check()?;
         let shared = Arc::new(Shared::simulated(self.name, self.limits, seed, simulator));

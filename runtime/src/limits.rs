@@ -87,6 +87,9 @@ pub(crate) const PARK: Duration = Duration::from_secs(60);
 
 /// Steps of a simulation, unless told otherwise: some seconds of work, which only an endless loop needs.
 pub(crate) const SIMULATED_STEPS: u64 = 5_000_000;
+/// Runs in which a shorter way to a failure is looked for, and their steps together: a second or so, or some in debug builds.
+pub(crate) const SHRINKING_RUNS: u32 = 1000;
+pub(crate) const SHRINKING_STEPS: u64 = 1_000_000;
 /// Virtual time of a simulation, unless told otherwise: what only a program that polls and waits for ever comes to.
 pub(crate) const SIMULATED_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most virtual time that a simulated poll takes, unless told otherwise: a short poll's, so that time-outs are met in order.

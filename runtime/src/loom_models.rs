@@ -2,6 +2,7 @@
 //! and a lost wake-up shows as a deadlock. Run as CONTRIBUTING.md says. What crossbeam, parking_lot and async-task do is
 //! not seen by loom and is taken as correct.
 mod jobs;
+mod poller;
 
 use crate::exit::ExitReason;
 use crate::io::readiness::{Chance, Direction, Edge, Readiness};
@@ -419,7 +420,7 @@ fn no_edge_is_lost_between_an_attempt_and_the_wait() {
                     }
                 },
                 Chance::Wait => {
-                    if readiness.wait(Direction::Read, &waker).is_pending() {
+                    if readiness.wait(Direction::Read, &waker).is_some() {
                         token.park();
                     }
                 }

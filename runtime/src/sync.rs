@@ -10,6 +10,47 @@ mod real {
     pub(crate) use std::sync::atomic;
     use std::time::Duration;
 
+    /// What one thread sleeps on until another has given it.
+    pub(crate) struct Token {
+        /// Locked by the one thread for as long as it sleeps; no other takes it.
+        parker: Mutex<crossbeam_utils::sync::Parker>,
+        unparker: crossbeam_utils::sync::Unparker,
+    }
+
+    impl Token {
+        pub(crate) fn new() -> Self {
+            let parker = crossbeam_utils::sync::Parker::new();
+            let unparker = parker.unparker().clone();
+            Self { parker: Mutex::new(parker), unparker }
+        }
+
+        /// Takes it, once it is there, or the time is over.
+        pub(crate) fn park_timeout(&self, at_most: Duration) {
+            self.parker.lock().park_timeout(at_most);
+        }
+
+        pub(crate) fn unpark(&self) {
+            self.unparker.unpark();
+        }
+    }
+
+    /// A lock that nobody waits for.
+    pub(crate) struct TryLock<T>(Mutex<T>);
+
+    impl<T> TryLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock()
+        }
+
+        pub(crate) fn is_locked(&self) -> bool {
+            self.0.is_locked()
+        }
+    }
+
     /// What threads sleep on beside a lock.
     pub(crate) struct Condvar(parking_lot::Condvar);
 
@@ -89,6 +130,70 @@ mod modelled {
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
             &mut self.0
+        }
+    }
+
+    /// loom knows no time: a token that never comes is waited for in vain, which loom tells. (Its own `park` loses it to a blocked
+    /// thread.)
+    pub(crate) struct Token(loom::sync::Mutex<bool>, loom::sync::Condvar);
+
+    impl Token {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Mutex::new(false), loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn park_timeout(&self, _: Duration) {
+            let mut there = self.0.lock().expect("no model panics under a lock");
+            while !*there {
+                there = self.1.wait(there).expect("no model panics under a lock");
+            }
+            *there = false;
+        }
+
+        pub(crate) fn unpark(&self) {
+            *self.0.lock().expect("no model panics under a lock") = true;
+            self.1.notify_one();
+        }
+    }
+
+    /// The word that is the lock, as parking_lot has it; what it guards stands in a lock of loom's, which is then free.
+    pub(crate) struct TryLock<T>(atomic::AtomicBool, Mutex<T>);
+
+    pub(crate) struct TryLockGuard<'a, T>(Option<MutexGuard<'a, T>>, &'a atomic::AtomicBool);
+
+    impl<T> TryLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(atomic::AtomicBool::new(false), Mutex::new(value))
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<TryLockGuard<'_, T>> {
+            use atomic::Ordering::{Acquire, Relaxed};
+            self.0.compare_exchange(false, true, Acquire, Relaxed).ok()?;
+            Some(TryLockGuard(Some(self.1.lock()), &self.0))
+        }
+
+        pub(crate) fn is_locked(&self) -> bool {
+            self.0.load(atomic::Ordering::Relaxed)
+        }
+    }
+
+    impl<T> Deref for TryLockGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("held until it is dropped")
+        }
+    }
+
+    impl<T> DerefMut for TryLockGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("held until it is dropped")
+        }
+    }
+
+    impl<T> Drop for TryLockGuard<'_, T> {
+        fn drop(&mut self) {
+            drop(self.0.take());
+            self.1.store(false, atomic::Ordering::Release);
         }
     }
 

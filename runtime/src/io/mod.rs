@@ -1,19 +1,18 @@
 //! Shared: the poller of sockets: made when the first socket is, asked by one thread at a time.
 //!
-//! Whoever has the lock `poll` asks: a worker that goes to sleep, for as long as it sleeps; a busy one at a tick, in passing.
-//! Who does not get it parks, or goes on. So of workers that all sleep one is in the poller: the last to go to sleep tries when
-//! nobody is left who could have the lock and not sleep in it. That one may be told to park before there is a poller, which is
-//! why making it wakes all. Sleeping there and being woken from there is [`crate::scheduler::parker`]'s.
+//! Whose turn it is to ask, [`turn`] says: a worker that goes to sleep, for as long as it sleeps; a busy one at a tick, in passing.
+//! One may park before there is a poller, which is why making it wakes all. Sleeping there and being woken from there is
+//! [`crate::scheduler::parker`]'s.
 //!
 //! `sockets` knows the readiness of each socket by its token: a place and a generation, so that an event that was fetched
 //! before its socket was closed does not reach the next in its place. (Events are not kept beyond one fetch, so that a
-//! generation that wraps harms nobody.) The two locks are never held together with another, but for `sockets` under `poll`,
+//! generation that wraps harms nobody.) The two locks are never held together with another, but for `sockets` under the turn,
 //! and one socket's under `sockets`. Wakers are collected under them and woken after.
 pub(crate) mod readiness;
 pub(crate) mod socket;
+pub(crate) mod turn;
 
-use crate::clock::nanos;
-use crate::limits::{IO_EVENTS, IO_POLL};
+use crate::limits::IO_EVENTS;
 use crate::process::ending::wake_caught;
 use crate::scheduler::parker::Parker;
 use crate::shared::Shared;
@@ -26,9 +25,9 @@ use slab::Slab;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
+use turn::Turn;
 
 /// The token of the poller's own waker; no socket has it, since places are counted from 0 and end before.
 const WAKE: Token = Token(usize::MAX);
@@ -45,16 +44,10 @@ pub(crate) struct Io {
 }
 
 pub(crate) struct Poller {
-    poll: Mutex<Polling>,
+    turn: Turn<Polling>,
     registry: Registry,
     waker: mio::Waker,
     sockets: Mutex<Sockets>,
-    /// When a busy worker asked last, or saw that another had.
-    asked: AtomicU64,
-    /// The number of fetches at that time.
-    seen: AtomicU64,
-    /// How often somebody has asked; written under `poll`.
-    fetches: AtomicU64,
 }
 
 struct Polling {
@@ -114,12 +107,13 @@ impl Io {
     /// Sleeps until something comes, the parker is unparked or the time is over; in the poller if that is free. Whoever is
     /// to be woken is added to `woken`; `note` is called if it is the poller.
     pub(crate) fn sleep(&self, parker: &Parker, at_most: Duration, woken: &mut Vec<Waker>, note: impl FnOnce()) {
-        if let Some(poller) = self.poller.get()
-            && let Some(mut polling) = poller.poll.try_lock()
-        {
-            note();
-            parker.sleep_in(|now| poller.fetch(&mut polling, if now { Duration::ZERO } else { at_most }, woken));
-        } else {
+        let slept = self.poller.get().is_some_and(|poller| {
+            let fetch = |polling: &mut Polling, now| {
+                poller.fetch(polling, if now { Duration::ZERO } else { at_most }, woken);
+            };
+            poller.turn.sleep(parker, note, fetch)
+        });
+        if !slept {
             parker.park(at_most);
         }
     }
@@ -127,23 +121,14 @@ impl Io {
     /// A look in passing, by a worker that is busy, if nobody has asked for a while.
     #[inline]
     pub(crate) fn look(&self, now: u64, woken: &mut Vec<Waker>) {
-        if let Some(poller) = self.poller.get()
-            && now.saturating_sub(poller.asked.load(Ordering::Relaxed)) >= nanos(IO_POLL)
-            && let Some(mut polling) = poller.poll.try_lock()
-        {
-            poller.asked.store(now, Ordering::Relaxed);
-            let fetches = poller.fetches.load(Ordering::Relaxed);
-            if poller.seen.swap(fetches, Ordering::Relaxed) == fetches {
-                poller.fetch(&mut polling, Duration::ZERO, woken);
-                poller.seen.store(fetches.wrapping_add(1), Ordering::Relaxed);
-            }
+        if let Some(poller) = self.poller.get() {
+            poller.turn.look(now, |polling| poller.fetch(polling, Duration::ZERO, woken));
         }
     }
 
     /// How often the poller has been asked, if nobody sleeps in it: the same number twice says that nobody comes to it.
     pub(crate) fn unattended(&self) -> Option<u64> {
-        let poller = self.poller.get().filter(|poller| !poller.poll.is_locked())?;
-        Some(poller.fetches.load(Ordering::Relaxed))
+        self.poller.get()?.turn.unattended()
     }
 
     /// Wakes the thread that sleeps in the poller.
@@ -171,21 +156,12 @@ impl Poller {
         let registry = poll.registry().try_clone()?;
         let waker = mio::Waker::new(&registry, WAKE)?;
         let polling = Polling { poll, events: Events::with_capacity(IO_EVENTS) };
-        Ok(Self {
-            poll: Mutex::new(polling),
-            registry,
-            waker,
-            sockets: Mutex::default(),
-            asked: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
-            fetches: AtomicU64::new(0),
-        })
+        Ok(Self { turn: Turn::new(polling), registry, waker, sockets: Mutex::default() })
     }
 
     /// Fetches events, for no longer than `at_most`, and notes them.
     fn fetch(&self, polling: &mut Polling, at_most: Duration, woken: &mut Vec<Waker>) {
         let Polling { poll, events } = polling;
-        self.fetches.store(self.fetches.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         // An interrupt is a reason to look around like any other; what else fails is a bug of ours.
         if let Err(error) = poll.poll(events, Some(at_most)) {
             debug_assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{error}");
@@ -275,18 +251,44 @@ mod tests {
             })
             .expect("a pair");
         let place = poller.register(&mut socket, &old).expect("room");
-        let mut polling = poller.poll.lock();
-        // Fetched by hand, so that the place changes hands between the fetch and the telling.
-        let Polling { poll, events } = &mut *polling;
         std::io::Write::write_all(&mut &peer, b"x").expect("room");
-        poll.poll(events, Some(Duration::from_secs(10))).expect("a fetch");
-        let token = events.iter().next().expect("an event").token();
+        // Fetched by hand, so that the place changes hands between the fetch and the telling.
+        let token = poller.turn.with(|Polling { poll, events }| {
+            poll.poll(events, Some(Duration::from_secs(10))).expect("a fetch");
+            events.iter().next().expect("an event").token()
+        });
         poller.deregister(&mut socket, place);
         assert_eq!(poller.register(&mut socket, &new).expect("room"), place);
         assert_ne!(poller.sockets.lock().generations[place], token.0 >> HALF);
         let mut woken = Vec::new();
-        poller.fetch(&mut polling, Duration::from_secs(10), &mut woken);
+        poller.turn.with(|polling| poller.fetch(polling, Duration::from_secs(10), &mut woken));
         assert_eq!(old.chance(readiness::Direction::Read), readiness::Chance::Wait);
         assert_ne!(new.chance(readiness::Direction::Read), readiness::Chance::Wait, "its own event came");
+    }
+
+    /// From outside, the descriptors and the system's poller tell that sockets are gone (`tests/socket_kills.rs`); not this.
+    #[cfg(unix)]
+    #[test]
+    fn of_a_process_that_is_killed_at_a_socket_no_place_is_left() {
+        use crate::{Context, Runtime, Whereabouts};
+        let runtime = Runtime::builder().workers(1).build().expect("a runtime");
+        let places = || {
+            let poller = runtime.home().shared.scheduler.io.poller.get().expect("a socket was made");
+            poller.sockets.lock().all.len()
+        };
+        runtime.block_on(async {
+            let (near, far) = crate::net::UnixStream::pair(&runtime).expect("a pair");
+            let reads = runtime.spawn(async move |_: Context<()>| drop(far.read(&mut [0]).await));
+            let reads = reads.expect("room for a process");
+            while runtime.info(reads.pid()).expect("it lives").whereabouts != Whereabouts::Io {
+                std::thread::yield_now();
+            }
+            assert_eq!(places(), 2);
+            reads.kill();
+            reads.ended().await;
+            assert_eq!(places(), 1);
+            drop(near);
+            assert_eq!(places(), 0);
+        });
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! No waker is woken or dropped under the lock.
 use crate::sync::Mutex;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ struct Way {
     closed: bool,
     told: u64,
     waker: Option<Waker>,
+    /// How many have left a waker so far: the number of the last one's.
+    waits: u64,
 }
 
 pub(crate) struct Readiness(Mutex<Ways>);
@@ -115,8 +117,9 @@ impl Readiness {
         }
     }
 
-    /// Leaves the waker for the next edge; ready if there has been one, or none will come.
-    pub(crate) fn wait(&self, direction: Direction, waker: &Waker) -> Poll<()> {
+    /// Leaves the waker for the next edge, and tells by what number it is taken back ([`Readiness::stop_waiting`]); `None` if there
+    /// has been an edge, or none will come. Whoever waited in this direction has lost its place.
+    pub(crate) fn wait(&self, direction: Direction, waker: &Waker) -> Option<u64> {
         let fresh = waker.clone();
         let mut ways = self.0.lock();
         let over = ways.over;
@@ -124,17 +127,22 @@ impl Readiness {
         if way.ready || over {
             drop(ways);
             drop(fresh);
-            return Poll::Ready(());
+            return None;
         }
         let old = way.waker.replace(fresh);
+        way.waits += 1;
+        let number = way.waits;
         drop(ways);
         drop(old);
-        Poll::Pending
+        Some(number)
     }
 
-    /// Nobody waits in this direction any more.
-    pub(crate) fn stop_waiting(&self, direction: Direction) {
-        let old = self.0.lock().way(direction).waker.take();
+    /// The one of this number does not wait in this direction any more. If another has taken its place, that one does.
+    pub(crate) fn stop_waiting(&self, direction: Direction, number: u64) {
+        let mut ways = self.0.lock();
+        let way = ways.way(direction);
+        let old = if way.waits == number { way.waker.take() } else { None };
+        drop(ways);
         drop(old);
     }
 
@@ -171,14 +179,14 @@ mod tests {
             (readiness.chance(Direction::Read), readiness.chance(Direction::Write)),
             (Chance::Wait, Chance::Try(0))
         );
-        assert!(readiness.wait(Direction::Read, Waker::noop()).is_pending());
+        assert!(readiness.wait(Direction::Read, Waker::noop()).is_some());
         let [reader, writer] = readiness.tell(READABLE);
         assert!(reader.is_some() && writer.is_none());
         // An edge between the attempt and the refusal's being noted.
         assert_eq!(readiness.chance(Direction::Read), Chance::Try(1));
         assert_eq!(readiness.tell(READABLE).iter().flatten().count(), 0);
         readiness.refused(Direction::Read, 1);
-        assert!(readiness.wait(Direction::Read, Waker::noop()).is_ready());
+        assert!(readiness.wait(Direction::Read, Waker::noop()).is_none());
         assert_eq!(readiness.chance(Direction::Read), Chance::Try(2));
     }
 
@@ -198,17 +206,26 @@ mod tests {
     fn at_the_end_all_are_woken_and_nobody_waits() {
         let readiness = Readiness::unready();
         assert_eq!(readiness.chance(Direction::Write), Chance::Wait);
-        assert!(readiness.wait(Direction::Write, Waker::noop()).is_pending());
+        assert!(readiness.wait(Direction::Write, Waker::noop()).is_some());
         assert_eq!(readiness.end().iter().flatten().count(), 1);
-        assert!(readiness.wait(Direction::Read, Waker::noop()).is_ready());
+        assert!(readiness.wait(Direction::Read, Waker::noop()).is_none());
         assert_eq!(readiness.chance(Direction::Read), Chance::Over);
     }
 
     #[test]
     fn one_who_does_not_wait_any_more_is_not_woken() {
         let readiness = Readiness::unready();
-        assert!(readiness.wait(Direction::Read, Waker::noop()).is_pending());
-        readiness.stop_waiting(Direction::Read);
+        let number = readiness.wait(Direction::Read, Waker::noop()).expect("not ready");
+        readiness.stop_waiting(Direction::Read, number);
         assert_eq!(readiness.tell(READABLE).iter().flatten().count(), 0);
+    }
+
+    #[test]
+    fn one_whose_place_was_taken_does_not_take_the_other_ones_waker_back() {
+        let readiness = Readiness::unready();
+        let number = readiness.wait(Direction::Read, Waker::noop()).expect("not ready");
+        assert!(readiness.wait(Direction::Read, Waker::noop()).is_some());
+        readiness.stop_waiting(Direction::Read, number);
+        assert_eq!(readiness.tell(READABLE).iter().flatten().count(), 1);
     }
 }

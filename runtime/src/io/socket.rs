@@ -52,6 +52,17 @@ impl<S: Source> Socket<S> {
         &self,
         direction: Direction,
         cx: &Context<'_>,
+        attempt: impl FnMut(&S) -> io::Result<Done<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_numbered(direction, cx, &mut None, attempt)
+    }
+
+    /// [`Socket::poll_try`]; `number` is that of the waker it has left.
+    fn poll_numbered<T>(
+        &self,
+        direction: Direction,
+        cx: &Context<'_>,
+        number: &mut Option<u64>,
         mut attempt: impl FnMut(&S) -> io::Result<Done<T>>,
     ) -> Poll<io::Result<T>> {
         ready!(budget::poll_proceed(cx));
@@ -60,7 +71,8 @@ impl<S: Source> Socket<S> {
                 Chance::Try(told) => told,
                 Chance::Over => return Poll::Ready(Err(runtime_is_over())),
                 Chance::Wait => {
-                    if self.readiness.wait(direction, cx.waker()).is_pending() {
+                    if let Some(waits) = self.readiness.wait(direction, cx.waker()) {
+                        *number = Some(waits);
                         budget::note_await(Whereabouts::Io);
                         return Poll::Pending;
                     }
@@ -86,8 +98,8 @@ impl<S: Source> Socket<S> {
         direction: Direction,
         mut attempt: impl FnMut(&S) -> io::Result<Done<T>>,
     ) -> io::Result<T> {
-        let _waits = Waits { readiness: &self.readiness, direction };
-        poll_fn(|cx| self.poll_try(direction, cx, &mut attempt)).await
+        let mut waits = Waits { readiness: &self.readiness, direction, number: None };
+        poll_fn(|cx| self.poll_numbered(direction, cx, &mut waits.number, &mut attempt)).await
     }
 }
 
@@ -95,11 +107,14 @@ impl<S: Source> Socket<S> {
 struct Waits<'a> {
     readiness: &'a Readiness,
     direction: Direction,
+    number: Option<u64>,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.readiness.stop_waiting(self.direction);
+        if let Some(number) = self.number {
+            self.readiness.stop_waiting(self.direction, number);
+        }
     }
 }
 

@@ -5,9 +5,8 @@
 //! at all: then the sleeper finds `NOTIFIED` instead of `AWAKE`, and does not sleep. So an unpark that comes before the sleep
 //! is not lost. One that comes when the sleeper wakes by itself leaves a token or an event behind, by which a later sleep is
 //! cut short; all who sleep here look around then and sleep again.
+use crate::sync::Token;
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crossbeam_utils::sync::{Parker as Token, Unparker};
-use parking_lot::Mutex;
 use std::time::Duration;
 
 const AWAKE: u8 = 0;
@@ -55,22 +54,18 @@ impl Sleeper {
 
 pub(crate) struct Parker {
     sleeper: Sleeper,
-    /// Locked by the worker for as long as it sleeps; no other takes it.
-    token: Mutex<Token>,
-    unparker: Unparker,
+    token: Token,
 }
 
 impl Parker {
     pub(crate) fn new() -> Self {
-        let token = Token::new();
-        let unparker = token.unparker().clone();
-        Self { sleeper: Sleeper::new(), token: Mutex::new(token), unparker }
+        Self { sleeper: Sleeper::new(), token: Token::new() }
     }
 
     /// Sleeps until unparked, or for so long.
     pub(crate) fn park(&self, at_most: Duration) {
         if self.sleeper.enter(Place::Parked) {
-            self.token.lock().park_timeout(at_most);
+            self.token.park_timeout(at_most);
         }
         self.sleeper.leave();
     }
@@ -84,7 +79,7 @@ impl Parker {
     /// Wakes the worker; with `wake_poller` if it sleeps there.
     pub(crate) fn unpark(&self, wake_poller: impl FnOnce()) {
         match self.sleeper.notify() {
-            Some(Place::Parked) => self.unparker.unpark(),
+            Some(Place::Parked) => self.token.unpark(),
             Some(Place::Polling) => wake_poller(),
             None => {}
         }

@@ -1,7 +1,8 @@
 //! Pure: how a simulation went, and how it failed.
 use crate::info::{Activity, ProcessInfo};
+use crate::simulation::choices::Choices;
 use crate::simulation::trace::Lines;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -34,11 +35,20 @@ pub struct Failure(Box<Inside>);
 #[derive(Clone, Debug)]
 struct Inside {
     seed: u64,
+    choices: Option<Choices>,
     steps: u64,
     time: Duration,
     hash: u64,
     kind: FailureKind,
     trace: Lines,
+}
+
+/// How far a simulation came.
+#[derive(Clone, Copy)]
+pub(super) struct Took {
+    pub(super) steps: u64,
+    pub(super) time: Duration,
+    pub(super) hash: u64,
 }
 
 /// What went wrong in a simulation.
@@ -69,8 +79,9 @@ pub enum FailureKind {
 }
 
 impl Failure {
-    pub(super) fn new(seed: u64, steps: u64, time: Duration, hash: u64, kind: FailureKind, trace: Lines) -> Self {
-        Self(Box::new(Inside { seed, steps, time, hash, kind, trace }))
+    pub(super) fn new(seed: u64, choices: Option<Choices>, took: Took, kind: FailureKind, trace: Lines) -> Self {
+        let Took { steps, time, hash } = took;
+        Self(Box::new(Inside { seed, choices, steps, time, hash, kind, trace }))
     }
 
     /// What went wrong.
@@ -83,6 +94,12 @@ impl Failure {
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.0.seed
+    }
+
+    /// The choices that were given in place of the seed's, if so: they repeat it together with the seed.
+    #[must_use]
+    pub fn choices(&self) -> Option<&Choices> {
+        self.0.choices.as_ref()
     }
 
     /// After how many steps.
@@ -122,6 +139,31 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+impl FailureKind {
+    /// What is the same of two failures that count as one, although numbers in what they say may differ: where the body panicked
+    /// and how that begins, or who waits for what. None for those of which that cannot be said.
+    pub(super) fn way(&self, place: impl FnOnce(&str) -> Option<String>) -> Option<String> {
+        match self {
+            Self::Panicked(said) => {
+                let mut text = place(said).unwrap_or_default();
+                let line = said.lines().next().unwrap_or_default();
+                let words = line.split(|c: char| c.is_ascii_digit()).filter(|word| !word.is_empty());
+                words.for_each(|word| text.extend(["#", word]));
+                Some(text)
+            }
+            Self::Deadlock(processes) => {
+                let one = |process: &ProcessInfo| {
+                    let ProcessInfo { name, label, spawned_at, whereabouts, .. } = process;
+                    format!("{name:?} {label:?} {spawned_at:?} {whereabouts}")
+                };
+                let all: BTreeSet<String> = processes.iter().map(one).collect();
+                Some(format!("{all:?}"))
+            }
+            _ => None,
+        }
+    }
+}
 
 impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! Pure: what goes wrong in a simulation, and when.
-use crate::chance::Rng;
 use crate::clock::nanos;
 use crate::info::ProcessInfo;
+use crate::simulation::choices::{Chooser, Kind};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +153,7 @@ impl Script {
     }
 
     /// The fault of this step, whom it befalls, and whether it was planned. Asked until there is none.
-    pub(super) fn next(&mut self, step: u64, rng: &mut Rng) -> Option<(u64, Fault, bool)> {
+    pub(super) fn next(&mut self, step: u64, chooser: &mut Chooser) -> Option<(u64, Fault, bool)> {
         while let Some((_, process, planned)) = self.faults.at.pop_if(|(at, ..)| *at <= step) {
             let fault = match planned {
                 Planned::Kill => Fault::Kill,
@@ -166,46 +166,49 @@ impl Script {
         if !self.is_random() || self.faults.are_over(step) {
             return None;
         }
-        let fault = if self.faults.kills > 0 && rng.chance(1, self.faults.kills) {
+        let fault = if self.faults.kills > 0 && chooser.chance(Kind::Kill, self.faults.kills) {
             Fault::Kill
-        } else if self.faults.stalls > 0 && rng.chance(1, self.faults.stalls) {
-            Fault::Stall(rng.below(nanos(self.faults.stalled_for)))
+        } else if self.faults.stalls > 0 && chooser.chance(Kind::Stall, self.faults.stalls) {
+            Fault::Stall(chooser.below(Kind::Length, nanos(self.faults.stalled_for)))
         } else {
             return None;
         };
-        rng.pick(&self.living).map(|who| (*who, fault, false))
+        let who = chooser.place(Kind::Whom, self.living.len());
+        self.living.get(who).map(|who| (*who, fault, false))
     }
 
     /// Whether the signal that is being sent is held back.
-    pub(super) fn holds_back(&self, step: u64, rng: &mut Rng) -> bool {
-        self.faults.delays > 0 && !self.faults.are_over(step) && rng.chance(1, self.faults.delays)
+    pub(super) fn holds_back(&self, step: u64, chooser: &mut Chooser) -> bool {
+        self.faults.delays > 0 && !self.faults.are_over(step) && chooser.chance(Kind::Hold, self.faults.delays)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chance::Rng;
+    use crate::simulation::choices::How;
 
     #[test]
     fn a_planned_fault_comes_once_at_its_step_to_a_process_that_is_there() {
-        let mut rng = Rng::from_seed(1);
+        let mut chooser = Chooser::new(Rng::from_seed(1), How::Drawn);
         let second = Duration::from_secs(1);
         let mut script = Script::new(Faults::new().kill_at(5, 1).stall_at(5, 0, second).kill_at(3, 7));
         script.born(10);
         script.born(11);
-        assert_eq!(script.next(4, &mut rng), None);
-        assert_eq!(script.next(5, &mut rng), Some((10, Fault::Stall(1_000_000_000), true)));
-        assert_eq!(script.next(5, &mut rng), Some((11, Fault::Kill, true)));
-        assert_eq!(script.next(6, &mut rng), None);
+        assert_eq!(script.next(4, &mut chooser), None);
+        assert_eq!(script.next(5, &mut chooser), Some((10, Fault::Stall(1_000_000_000), true)));
+        assert_eq!(script.next(5, &mut chooser), Some((11, Fault::Kill, true)));
+        assert_eq!(script.next(6, &mut chooser), None);
     }
 
     #[test]
     fn random_faults_come_at_their_rate_until_they_stop_and_spare_the_dead() {
-        let mut rng = Rng::from_seed(1);
+        let mut chooser = Chooser::new(Rng::from_seed(1), How::Drawn);
         let mut script = Script::new(Faults::new().kills(10).until_step(1000));
         (0..3).for_each(|who| script.born(who));
         script.died(1);
-        let faults: Vec<_> = (0..2000).filter_map(|step| script.next(step, &mut rng)).collect();
+        let faults: Vec<_> = (0..2000).filter_map(|step| script.next(step, &mut chooser)).collect();
         assert!((60..140).contains(&faults.len()), "{}", faults.len());
         assert!(faults.iter().all(|(who, fault, planned)| *who != 1 && *fault == Fault::Kill && !planned));
     }

@@ -1,6 +1,7 @@
 //! Driver: runs a program on one thread, with a virtual clock, every choice made by a seed.
 //!
 //! [`Simulation`] says how; `docs/simulation.md` says what that explores and what not.
+pub(crate) mod choices;
 mod drive;
 mod failure;
 mod faults;
@@ -8,18 +9,23 @@ mod order;
 mod plan;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod planted;
+mod shrink;
 pub(crate) mod simulator;
 mod trace;
 
 use crate::builder::Builder;
 use crate::runtime::{Handle, Runtime};
 use crate::scheduler::worker::Local;
+use choices::How;
+use failure::Took;
+use shrink::{Bounds, Tried};
 use simulator::{Simulator, entered};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use trace::{Event, Trace};
 
+pub use choices::{Choices, NotChoices};
 pub use failure::{Failure, FailureKind, Outcome};
 pub use faults::Faults;
 pub use order::Order;
@@ -78,6 +84,7 @@ pub struct Simulation {
     trace_lines: usize,
     whole_polls: bool,
     twice: bool,
+    choices: Option<Choices>,
 }
 
 impl Simulation {
@@ -94,6 +101,7 @@ impl Simulation {
             trace_lines: crate::limits::TRACE_LINES,
             whole_polls: false,
             twice: true,
+            choices: None,
         }
     }
 
@@ -159,6 +167,13 @@ impl Simulation {
         self
     }
 
+    /// Makes these choices, and the calmest wherever they say nothing: nobody is killed, who has waited longest runs. The seed's
+    /// random numbers for the program stay. To repeat what [`Simulation::shrink`] has found, with the same settings.
+    pub fn choices(mut self, choices: Choices) -> Self {
+        self.choices = Some(choices);
+        self
+    }
+
     /// Runs `body` to its end, then shuts its runtime down, as its last handle's drop does, and waits for that.
     ///
     /// The body is no process; it is polled as one whenever its turn comes. It is called twice, unless
@@ -172,32 +187,96 @@ impl Simulation {
     ///
     /// Within another simulation, within a process, and if the settings of the runtime are out of their range.
     pub fn run<T>(&self, body: impl AsyncFn(Runtime) -> T) -> Result<Outcome<T>, Failure> {
-        let mut first = self.run_once(&body, None);
+        let how = self.choices.clone().map_or(How::Drawn, How::Given);
+        let mut first = self.run_once(&body, None, how.clone());
         if !self.twice {
-            return first.into_result(self.seed);
+            return first.into_result(self);
         }
-        let second = self.run_once(&body, Some(std::mem::take(&mut first.record)));
+        let second = self.run_once(&body, Some(std::mem::take(&mut first.record)), how);
         if second.hash == first.hash {
-            return first.into_result(self.seed);
+            return first.into_result(self);
         }
         let (event, line) = second.difference.clone().unzip();
         // Without a difference the second run is the shorter one, or they parted where nothing was recorded any more.
         let event = event.or_else(|| (second.trace.events() < first.trace.events()).then(|| second.trace.events()));
         let before = event.and_then(|event| first.trace.line(event));
         let kind = FailureKind::Diverged { event, first: before, second: line };
-        Err(Failure::new(self.seed, second.steps, second.time, second.hash, kind, second.trace))
+        let took = Took { steps: second.steps, time: second.time, hash: second.hash };
+        Err(Failure::new(self.seed, self.choices.clone(), took, kind, second.trace))
     }
 
-    fn run_once<T>(&self, body: &impl AsyncFn(Runtime) -> T, expected: Option<Vec<u32>>) -> Once<T> {
+    /// Looks for a calmer way to the same failure: runs the body again and again with some of the choices left out that its seed has
+    /// made, and keeps what still fails likewise, with the same panic or the same processes in a deadlock. What is left says
+    /// what the failure needs.
+    ///
+    /// The failure that comes back has [`Failure::choices`], which repeat it. There is none if it did not come again with the
+    /// same events, or if a limit ended it, another thread, or a second run that differed. It takes as long as some hundred runs, or
+    /// a million steps, whichever is less. What processes and body print in panicking is not shown meanwhile.
+    ///
+    /// [`testing::Check`](crate::testing::Check) does this by itself.
+    ///
+    /// # Panics
+    ///
+    /// As [`Simulation::run`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use colloquium_runtime::{testing::Probe, Context, Runtime, Simulation};
+    /// use std::time::Duration;
+    ///
+    /// let race = async |runtime: Runtime| {
+    ///     let judge = Probe::new(&runtime);
+    ///     for name in ["hare", "tortoise"] {
+    ///         let judge = judge.address();
+    ///         runtime.spawn(async move |_: Context<()>| drop(judge.send(name))).expect("room for a process");
+    ///     }
+    ///     assert_eq!(judge.expect(Duration::from_secs(1)).await, "hare");
+    /// };
+    /// let failure = (0..100).find_map(|seed| Simulation::new(seed).run(&race).err()).expect("one is found");
+    /// let shorter = Simulation::new(0).shrink(&failure, &race).expect("it is determined by its seed");
+    /// // Only one choice of all that were made matters: who runs first.
+    /// let choices = shorter.choices().expect("they repeat it").clone();
+    /// assert_eq!(choices.len(), 1);
+    /// let again = Simulation::new(failure.seed()).choices(choices).run(&race).expect_err("it fails");
+    /// assert_eq!(again.hash(), shorter.hash());
+    /// ```
+    pub fn shrink<T>(&self, failure: &Failure, body: impl AsyncFn(Runtime) -> T) -> Option<Failure> {
+        let settings = Self { seed: failure.seed(), ..self.clone() };
+        let install = settings.builder.hooks_panics();
+        crate::hook::quietly(install, || settings.shrink_quietly(failure, &body))
+    }
+
+    fn shrink_quietly<T>(self, failure: &Failure, body: &impl AsyncFn(Runtime) -> T) -> Option<Failure> {
+        let how = self.choices.clone().map_or(How::Noted, How::Given);
+        let Once { way, choices, hash, steps, .. } = self.run_once(body, None, how);
+        let way = way.filter(|_| hash == failure.hash())?;
+        let step_limit = self.step_limit.min(steps.saturating_mul(4).saturating_add(1000));
+        let tries = Self { step_limit, ..self.clone() };
+        let attempt = |choices: &Choices| {
+            let once = tries.run_once(body, None, How::Given(choices.clone()));
+            Tried { same: (once.way.as_ref() == Some(&way)).then_some(once.choices), steps: once.steps }
+        };
+        let bounds = Bounds { tries: crate::limits::SHRINKING_RUNS, steps: crate::limits::SHRINKING_STEPS };
+        let found = shrink::shrink(choices, bounds, attempt);
+        // With the comparison of two runs, if that is wanted: a failure that others cannot repeat is none.
+        let shorter = self.choices(found).run(body).err()?;
+        shorter.kind().way(|_| None).map(|_| shorter)
+    }
+
+    fn run_once<T>(&self, body: &impl AsyncFn(Runtime) -> T, expected: Option<Vec<u32>>, how: How) -> Once<T> {
         assert!(entered().is_none(), "a simulation within a simulation: spawn processes in its runtime instead");
         assert!(Local::with(|local| local.is_none()), "a simulation within a process: run it on a thread of its own");
-        let simulator = Arc::new(Simulator::new(self, expected));
+        let simulator = Arc::new(Simulator::new(self, expected, how));
         let home = self.builder.clone().build_simulated(self.seed, &simulator);
         let home = home.unwrap_or_else(|error| panic!("the settings of the simulated runtime: {error}"));
         let inside = simulator.enter(&home);
         let result = drive::run(&home, &simulator, |runtime| body(runtime));
+        let way = result.as_ref().err().and_then(|kind| kind.way(crate::hook::location_of));
         let once = Once {
             result,
+            way,
+            choices: simulator.take_choices(),
             hash: simulator.hash(),
             steps: simulator.steps(),
             time: simulator.time(),
@@ -216,6 +295,10 @@ impl Simulation {
 /// One run of a seed.
 struct Once<T> {
     result: Result<T, FailureKind>,
+    /// In which way it failed, if it did and that can be told.
+    way: Option<String>,
+    /// What it has chosen, if that was noted.
+    choices: Choices,
     hash: u64,
     steps: u64,
     time: Duration,
@@ -226,11 +309,12 @@ struct Once<T> {
 }
 
 impl<T> Once<T> {
-    fn into_result(self, seed: u64) -> Result<Outcome<T>, Failure> {
+    fn into_result(self, settings: &Simulation) -> Result<Outcome<T>, Failure> {
+        let seed = settings.seed;
         let Self { result, hash, steps, time, marks, trace, .. } = self;
         match result {
             Ok(value) => Ok(Outcome { value, seed, hash, steps, time, marks, trace }),
-            Err(kind) => Err(Failure::new(seed, steps, time, hash, kind, trace)),
+            Err(kind) => Err(Failure::new(seed, settings.choices.clone(), Took { steps, time, hash }, kind, trace)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Pure: what a simulation does next: which process runs, whether timers fire first, how time passes, which fault comes.
 use crate::chance::Rng;
+use crate::simulation::choices::{Chooser, How, Kind};
 use crate::simulation::faults::{Fault, Faults, Script};
 use crate::simulation::order::{Order, Ready};
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ pub(super) enum Act<T> {
 
 pub(super) struct Plan<T> {
     ready: Ready<Option<T>>,
-    pub(super) rng: Rng,
+    pub(super) chooser: Chooser,
     budgets: &'static [u32],
     pub(super) script: Script,
     pub(super) steps: u64,
@@ -46,12 +47,12 @@ pub(super) struct Plan<T> {
 }
 
 impl<T> Plan<T> {
-    pub(super) fn new(seed: u64, order: Order, faults: Faults, whole_polls: bool) -> Self {
-        let mut rng = Rng::stream(seed, 1);
-        let ready = Ready::new(order, &mut rng);
+    pub(super) fn new(seed: u64, order: Order, faults: Faults, whole_polls: bool, how: How) -> Self {
+        let mut chooser = Chooser::new(Rng::stream(seed, 1), how);
+        let ready = Ready::new(order, &mut chooser);
         let script = Script::new(faults);
         let budgets = if whole_polls { &BUDGETS[..1] } else { &BUDGETS };
-        Self { ready, rng, budgets, script, steps: 0, stalls: BTreeMap::new(), stalled: BTreeMap::new() }
+        Self { ready, chooser, budgets, script, steps: 0, stalls: BTreeMap::new(), stalled: BTreeMap::new() }
     }
 
     /// A process could run from now on.
@@ -59,13 +60,13 @@ impl<T> Plan<T> {
         if self.stalls.contains_key(&who) {
             self.stalled.insert(who, (system, task));
         } else {
-            self.ready.push(who, system, yielded, Some(task), &mut self.rng);
+            self.ready.push(who, system, yielded, Some(task), self.chooser.rng());
         }
     }
 
     /// The body could go on.
     pub(super) fn wake_body(&mut self) {
-        self.ready.push(BODY, false, false, None, &mut self.rng);
+        self.ready.push(BODY, false, false, None, self.chooser.rng());
     }
 
     pub(super) fn stall(&mut self, who: u64, until: u64) {
@@ -88,7 +89,8 @@ impl<T> Plan<T> {
     /// be looked at, and how many queues of held-back signals there are.
     pub(super) fn next(&mut self, now: u64, timer: u64, look: u64, held_back: usize) -> Act<T> {
         self.steps += 1;
-        if let Some((who, fault, planned)) = self.script.next(self.steps, &mut self.rng) {
+        self.chooser.begin(self.steps);
+        if let Some((who, fault, planned)) = self.script.next(self.steps, &mut self.chooser) {
             return match fault {
                 Fault::Kill => Act::Kill(who, planned),
                 Fault::Stall(time) => Act::Stall(who, now.saturating_add(time), planned),
@@ -96,19 +98,19 @@ impl<T> Plan<T> {
         }
         self.end_stalls(now);
         let idle = self.ready.is_empty();
-        if held_back > 0 && (idle || self.rng.chance(1, ARRIVE)) {
-            return Act::Arrive(self.rng.place(held_back));
+        if held_back > 0 && (idle || self.chooser.chance(Kind::Arrive, ARRIVE)) {
+            return Act::Arrive(self.chooser.place(Kind::Queue, held_back));
         }
-        if timer <= now && (idle || self.rng.chance(1, FIRE)) {
+        if timer <= now && (idle || self.chooser.chance(Kind::Fire, FIRE)) {
             return Act::Fire;
         }
-        while let Some((who, task)) = self.ready.pop(&mut self.rng) {
+        while let Some((who, task)) = self.ready.pop(&mut self.chooser) {
             let Some(task) = task else { return Act::Body };
             if self.stalls.contains_key(&who) {
                 self.stalled.insert(who, (false, task));
                 continue;
             }
-            let budget = self.budgets[self.rng.place(self.budgets.len())];
+            let budget = self.budgets[self.chooser.place(Kind::Budget, self.budgets.len())];
             return Act::Run(who, task, budget);
         }
         let stalled = self.stalled.keys().filter_map(|who| self.stalls.get(who)).min();
@@ -126,7 +128,7 @@ impl<T> Plan<T> {
         let over: Vec<u64> = self.stalled.keys().copied().filter(|who| !self.stalls.contains_key(who)).collect();
         for who in over {
             if let Some((system, task)) = self.stalled.remove(&who) {
-                self.ready.push(who, system, false, Some(task), &mut self.rng);
+                self.ready.push(who, system, false, Some(task), self.chooser.rng());
             }
         }
     }
@@ -139,7 +141,7 @@ mod tests {
     const FAR: u64 = u64::MAX;
 
     fn plan(seed: u64, faults: Faults) -> Plan<&'static str> {
-        Plan::new(seed, Order::BySeed, faults, false)
+        Plan::new(seed, Order::BySeed, faults, false, How::Drawn)
     }
 
     #[test]

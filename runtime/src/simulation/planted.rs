@@ -23,7 +23,8 @@ pub(crate) fn is_planted(bug: Bug) -> bool {
 
 mod tests {
     use super::*;
-    use crate::simulation::{Failure, FailureKind, Simulation};
+    use crate::simulation::choices::How;
+    use crate::simulation::{Choices, Failure, FailureKind, Faults, Simulation};
     use crate::{Context, Down, ExitReason, Runtime};
     use std::time::Duration;
 
@@ -114,6 +115,56 @@ mod tests {
             let again = run(Some(bug), &body, failure.seed()).expect_err("its seed repeats it");
             assert_eq!((again.hash(), again.steps()), (failure.hash(), failure.steps()));
         }
+        failures.iter().take(10).for_each(|failure| is_shrunk(bug, &body, failure, as_kind));
+    }
+
+    /// The same failure comes of strictly fewer choices, which repeat it, read from their text. Without the bug they are harmless.
+    fn is_shrunk(bug: Bug, body: impl AsyncFn(Runtime), failure: &Failure, as_kind: fn(&FailureKind) -> bool) {
+        let simulation = Simulation::new(failure.seed());
+        PLANTED.set(Some(bug));
+        let made = simulation.run_once(&body, None, How::Noted).choices;
+        let shorter = simulation.shrink(failure, &body).expect("it is determined by its seed");
+        let choices = shorter.choices().expect("it was given them").to_string();
+        let repeats = simulation.choices(choices.parse().expect("its own text"));
+        let again = repeats.run(&body).expect_err("they repeat it");
+        PLANTED.set(None);
+        assert!(as_kind(again.kind()), "{again}");
+        assert_eq!((again.hash(), again.steps(), again.time()), (shorter.hash(), shorter.steps(), shorter.time()));
+        let left = shorter.choices().map_or(0, Choices::len);
+        assert!(left < made.len() && left <= 8, "{bug:?}: {left} of {} are left: {choices}", made.len());
+        repeats.run(&body).expect("nothing is planted");
+    }
+
+    /// What a seed chooses, given as choices, is the same run: by priorities or not, with faults of all kinds.
+    #[test]
+    fn choices_that_were_noted_repeat_their_run() {
+        let faults = Faults::new().kills(100).stalls(40, Duration::from_micros(300)).delays(3);
+        let mut all = String::new();
+        for seed in 0..SEEDS {
+            let simulation = Simulation::new(seed).faults(faults.clone());
+            let body = async |runtime: Runtime| {
+                let others = runtime.clone();
+                let body = async move |_: Context<()>| {
+                    ordered(others.clone()).await;
+                    watchers(others).await;
+                };
+                let bodies = [runtime.spawn(body.clone()), runtime.spawn(body)];
+                for process in bodies {
+                    // Whatever the faults do to it.
+                    drop(process.expect("room for a process").ended().await);
+                }
+            };
+            let drawn = simulation.run_once(&body, None, How::Drawn);
+            let noted = simulation.run_once(&body, None, How::Noted);
+            let text = noted.choices.to_string();
+            let given = simulation.run_once(&body, None, How::Given(text.parse().expect("its own text")));
+            assert_eq!((noted.hash, noted.steps), (drawn.hash, drawn.steps), "seed {seed}");
+            assert_eq!((given.hash, given.steps), (drawn.hash, drawn.steps), "seed {seed}: {text}");
+            assert_eq!(given.choices, noted.choices, "seed {seed}");
+            all += &text;
+        }
+        let missing: Vec<char> = "rbtfohaqkslw".chars().filter(|kind| !all.contains(*kind)).collect();
+        assert!(missing.is_empty(), "kinds that were never chosen: {missing:?}");
     }
 
     #[test]

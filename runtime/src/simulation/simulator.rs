@@ -13,6 +13,7 @@ use crate::process::control::{AnyProcess, Head};
 use crate::process::ending::drop_caught;
 use crate::scheduler::{Home, Task};
 use crate::simulation::Simulation;
+use crate::simulation::choices::{Choices, How, Kind};
 use crate::simulation::plan::{Act, Plan};
 use crate::simulation::trace::{Event, Lines, Trace, kind_of, shortened};
 use parking_lot::{Mutex, MutexGuard};
@@ -104,9 +105,9 @@ impl Drop for Inside {
 }
 
 impl Simulator {
-    pub(super) fn new(settings: &Simulation, expected: Option<Vec<u32>>) -> Self {
+    pub(super) fn new(settings: &Simulation, expected: Option<Vec<u32>>, how: How) -> Self {
         let state = State {
-            plan: Plan::new(settings.seed, settings.order, settings.faults.clone(), settings.whole_polls),
+            plan: Plan::new(settings.seed, settings.order, settings.faults.clone(), settings.whole_polls, how),
             chance: Rng::stream(settings.seed, 2),
             trace: Trace::new(settings.trace_lines, expected),
             now: 0,
@@ -182,7 +183,7 @@ impl Simulator {
     pub(crate) fn hold_back(&self, from: Pid, to: &AnyProcess) -> bool {
         let Some(mut state) = self.local() else { return false };
         let State { plan, .. } = &mut *state;
-        let holds = plan.script.holds_back(plan.steps, &mut plan.rng);
+        let holds = plan.script.holds_back(plan.steps, &mut plan.chooser);
         if holds {
             state.note(Event::HeldBack { from: from.word(), to: to.head().pid.word() });
             state.held_back.push(HeldBack { from, to: AnyProcess::clone(to) });
@@ -264,7 +265,7 @@ impl Simulator {
         let mut state = self.state.lock();
         state.running = 0;
         let most = self.poll_time;
-        state.plan.rng.below(most)
+        state.plan.chooser.below(Kind::Time, most)
     }
 
     /// Entries that are due at once come in any order.
@@ -273,7 +274,7 @@ impl Simulator {
         if !entries.is_empty() {
             state.note(Event::Fired(entries.len() as u64));
         }
-        state.plan.rng.shuffle(entries);
+        state.plan.chooser.shuffle(Kind::Order, entries);
     }
 
     pub(super) fn stall(&self, who: u64, until: u64) {
@@ -349,6 +350,11 @@ impl Simulator {
 
     pub(super) fn marks(&self) -> BTreeMap<Arc<str>, bool> {
         self.state.lock().marks.clone()
+    }
+
+    /// What it has chosen, if that was noted.
+    pub(super) fn take_choices(&self) -> Choices {
+        self.state.lock().plan.chooser.take()
     }
 
     pub(super) fn steps(&self) -> u64 {

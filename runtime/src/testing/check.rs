@@ -2,7 +2,7 @@
 use crate::info::ProcessInfo;
 use crate::process::ending::caught;
 use crate::runtime::{Handle, Runtime};
-use crate::simulation::{Failure, Faults, Order, Simulation};
+use crate::simulation::{Choices, Failure, Faults, Order, Simulation};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// The seeds of a test, unless told otherwise.
 const SEEDS: u64 = 100;
+/// More than that nobody reads, and no shell likes.
+const CHOICES_SHOWN: usize = 1000;
 /// What has not ended on threads by then, hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,7 +42,8 @@ pub fn check(body: impl AsyncFn(Runtime) + Send + Sync + 'static) {
 /// How a test is run: on how many threads and seeds.
 ///
 /// The environment has the last word: `COLLOQUIUM_SEED=17` runs that seed and nothing else, `COLLOQUIUM_SEEDS=10000` so many
-/// seeds, and `COLLOQUIUM_TRACE=500` prints so many of the last lines of a failure's trace.
+/// seeds, and `COLLOQUIUM_TRACE=500` prints so many of the last lines of a failure's trace. `COLLOQUIUM_CHOICES` runs the seed with
+/// these choices ([`Simulation::choices`]): a seed that fails is shrunk to few of them, and the failure says which.
 ///
 /// # Examples
 ///
@@ -70,11 +73,12 @@ pub struct Check {
     workers: Vec<usize>,
     simulation: Simulation,
     patience: Duration,
+    shrinks: bool,
 }
 
 impl Default for Check {
     fn default() -> Self {
-        Self { seeds: SEEDS, workers: vec![1, 2], simulation: Simulation::new(0), patience: PATIENCE }
+        Self { seeds: SEEDS, workers: vec![1, 2], simulation: Simulation::new(0), patience: PATIENCE, shrinks: true }
     }
 }
 
@@ -120,6 +124,12 @@ impl Check {
         self
     }
 
+    /// Does not look for a shorter way to a failure ([`Simulation::shrink`]), which runs the body up to a thousand times more.
+    pub fn without_shrinking(mut self) -> Self {
+        self.shrinks = false;
+        self
+    }
+
     /// Runs the test. It has to hold on each; when its body has returned, the runtime is told to shut down, and every process
     /// has to end by that.
     ///
@@ -128,7 +138,7 @@ impl Check {
     /// If it fails, after printing on what: the seed, how to repeat it, and the end of its trace. Also if a condition of
     /// [`sometimes!`](crate::sometimes) was asked and held for none of the seeds.
     pub fn run(&self, body: impl AsyncFn(Runtime) + Send + Sync + 'static) {
-        if let Some(seed) = number("COLLOQUIUM_SEED").filter(|_| self.seeds > 0) {
+        if let Some(seed) = self.only_seed() {
             return drop(self.run_seed(seed, &body));
         }
         let body = Arc::new(body);
@@ -142,7 +152,7 @@ impl Check {
     ///
     /// As [`Check::run`].
     pub fn run_seeds(&self, body: &impl AsyncFn(Runtime)) {
-        if let Some(seed) = number("COLLOQUIUM_SEED").filter(|_| self.seeds > 0) {
+        if let Some(seed) = self.only_seed() {
             return drop(self.run_seed(seed, body));
         }
         let seeds = number("COLLOQUIUM_SEEDS").filter(|_| self.seeds > 0).unwrap_or(self.seeds);
@@ -158,10 +168,30 @@ impl Check {
     }
 
     fn run_seed(&self, seed: u64, body: &impl AsyncFn(Runtime)) -> BTreeMap<Arc<str>, bool> {
-        match self.simulation.clone().seed(seed).run(body) {
-            Ok(outcome) => outcome.marks,
-            Err(failure) => panic!("{}", told(&failure)),
+        let mut simulation = self.simulation.clone().seed(seed);
+        let given = choices();
+        if let Some(choices) = &given {
+            simulation = simulation.choices(choices.clone());
         }
+        let failure = match simulation.run(body) {
+            Ok(outcome) => return outcome.marks,
+            Err(failure) => failure,
+        };
+        let mut text = told(&failure);
+        if self.shrinks && given.is_none() {
+            // Should it hang in one of the orders that are tried, this is what is known.
+            eprintln!("seed {seed} failed: {}\nlooking for a shorter way to it …", failure.kind());
+            if let Some(shorter) = simulation.shrink(&failure, body) {
+                text = format!("{text}\n\n{}", told(&shorter));
+            }
+        }
+        panic!("{text}")
+    }
+
+    /// The one that the environment wants, if this test has seeds.
+    fn only_seed(&self) -> Option<u64> {
+        let seed = number("COLLOQUIUM_SEED").or_else(|| choices().map(|_| 0));
+        seed.filter(|_| self.seeds > 0)
     }
 
     fn run_workers<B: AsyncFn(Runtime) + Send + Sync + 'static>(&self, body: &Arc<B>) {
@@ -210,6 +240,12 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text:?}")))
 }
 
+/// Choices that the environment gives.
+fn choices() -> Option<Choices> {
+    let text = std::env::var("COLLOQUIUM_CHOICES").ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("COLLOQUIUM_CHOICES: {error}")))
+}
+
 /// The failure, and how to repeat it.
 fn told(failure: &Failure) -> String {
     let thread = std::thread::current();
@@ -219,5 +255,16 @@ fn told(failure: &Failure) -> String {
         let lines = usize::try_from(lines).unwrap_or(usize::MAX);
         text = format!("{}\n{}", failure.kind(), failure.trace().clone().last(lines));
     }
-    format!("{text}\nrepeat it: COLLOQUIUM_SEED={} cargo test {test}", failure.seed())
+    let seed = failure.seed();
+    match failure.choices() {
+        None => format!("{text}\nrepeat it: COLLOQUIUM_SEED={seed} cargo test {test}"),
+        Some(choices) if choices.len() > CHOICES_SHOWN => {
+            format!("{text}\n(with {} choices in place of those of its seed: too many to be told)", choices.len())
+        }
+        Some(choices) => format!(
+            "the same by {} choices in place of those of its seed:\n{text}\nrepeat it so: COLLOQUIUM_SEED={seed} \
+             COLLOQUIUM_CHOICES={choices} cargo test {test}",
+            choices.len()
+        ),
+    }
 }
