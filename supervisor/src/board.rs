@@ -56,14 +56,15 @@ impl Board {
         self.0.machine.try_lock_for(patience)
     }
 
-    pub(crate) fn set_subtree(&self, child: Key, subtree: Option<Self>) {
+    /// True if there was one.
+    pub(crate) fn set_subtree(&self, child: Key, subtree: Option<Self>) -> bool {
         let mut subtrees = self.0.subtrees.lock();
         let old = match subtree {
             Some(subtree) => subtrees.insert(child, subtree),
             None => subtrees.remove(&child),
         };
         drop(subtrees);
-        drop(old);
+        old.is_some()
     }
 
     pub(crate) fn subtree(&self, child: Key) -> Option<Self> {

@@ -63,11 +63,17 @@ pub(crate) struct WedgedChild<P> {
 
 impl<P: Copy + Eq + Hash> Machine<P> {
     /// Its chance is always the same unless it is given another.
+    #[cfg(test)]
     pub(crate) fn new(flags: Flags) -> Self {
+        Self::with_capacity(flags, 0)
+    }
+
+    /// As [`Machine::new`], for so many children.
+    pub(crate) fn with_capacity(flags: Flags, children: usize) -> Self {
         Self {
             intensity: Intensity::new(flags.intensity, flags.period),
             flags,
-            children: Children::default(),
+            children: Children::with_capacity(children),
             chance: Chance(0),
             stage: Stage::Unborn,
             operation: None,

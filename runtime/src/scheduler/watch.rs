@@ -3,10 +3,14 @@
 //! Woken processes are stolen at sight. Newborns are left to their worker for a while, in whose cache they are: most run
 //! for less time than moving them takes, and their memory would be freed on the wrong core. They are taken when they have
 //! stood there for longer, or when their worker is stuck in one poll. So is what is in the LIFO slot of a stuck worker.
+//!
+//! System processes, too, are left for a moment to the worker that has woken one: it takes it as soon as its poll is over,
+//! which mostly it is (a child has ended, a caller waits), and has what that needs in its cache. Were each taken at sight, a
+//! supervisor that stops or restarts one child after the other would go from core to core with each.
 use crate::clock::nanos;
-use crate::limits::{PATIENCE, STUCK};
+use crate::limits::{PATIENCE, STUCK, SYSTEM_PATIENCE};
 use crate::scheduler::worker::taken;
-use crate::scheduler::{Remote, Task};
+use crate::scheduler::{Remote, Scheduler, Task};
 use crossbeam_deque::Worker as Queue;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -14,6 +18,8 @@ use std::sync::atomic::Ordering;
 
 pub(crate) struct Watch<'a> {
     victims: SmallVec<[Victim<'a>; 8]>,
+    /// Since when system processes have waited, at every look.
+    system_since: Option<u64>,
 }
 
 struct Victim<'a> {
@@ -34,7 +40,21 @@ impl<'a> Watch<'a> {
             still_since: now,
             newborns_since: None,
         });
-        Self { victims: victims.collect() }
+        Self { victims: victims.collect(), system_since: None }
+    }
+
+    /// Takes a system process that has waited long enough, or that no worker at work can have woken.
+    pub(crate) fn take_system(&mut self, now: u64, scheduler: &Scheduler) -> Option<Task> {
+        if scheduler.system.is_empty() {
+            self.system_since = None;
+            return None;
+        }
+        let since = *self.system_since.get_or_insert(now);
+        if now.saturating_sub(since) < nanos(SYSTEM_PATIENCE) && !scheduler.idle.nobody_works() {
+            return None;
+        }
+        self.system_since = None;
+        taken(|| scheduler.system.steal())
     }
 
     /// Looks at all once more, and takes what has waited long enough.
