@@ -272,6 +272,6 @@ async fn many_static(runtime: &Runtime, children: usize) {
 fn very_many_static_children_are_started_and_stopped() {
     on_sizes(&SIZES, async |runtime| {
         let children = std::env::var("COLLOQUIUM_CHILDREN").ok().and_then(|n| n.parse().ok());
-        many_static(&runtime, children.unwrap_or(5000)).await;
+        many_static(&runtime, children.unwrap_or(100_000)).await;
     });
 }

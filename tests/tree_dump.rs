@@ -212,7 +212,7 @@ fn timeless(mut dump: SupervisionTree) -> SupervisionTree {
 #[test]
 fn dumps_can_be_compared_and_many_like_children_are_summed_up() {
     on_sizes(&SIZES, async |runtime| {
-        let many = std::env::var("COLLOQUIUM_CHILDREN").ok().and_then(|n| n.parse().ok()).unwrap_or(3000);
+        let many = std::env::var("COLLOQUIUM_CHILDREN").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
         let dynamic = DynamicSupervisor::new(async |mut ctx: Context<u32>, _: ()| {
             ctx.recv_matching(|n| *n == u32::MAX).await;
         });

@@ -30,7 +30,9 @@ pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 /// How long newborn processes stand in another worker's queue before a worker without work takes some. Most live shorter,
 /// and moving one to another core's cache costs more than running it.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
-/// How long a system process waits before a worker without work takes it from the one that has woken it: a few short polls.
+/// How long a worker without work lets pass between two looks at what the others have that it takes only after a while.
+pub(crate) const LOOK: Duration = Duration::from_micros(1);
+/// How long all workers are in one poll before one without work takes the system process that one of them has woken.
 pub(crate) const SYSTEM_PATIENCE: Duration = Duration::from_micros(2);
 /// After so long in one poll a worker counts as stuck, as far as its newborns and its LIFO slot are concerned.
 pub(crate) const STUCK: Duration = Duration::from_micros(5);

@@ -24,6 +24,9 @@ struct Inner {
     requests: AtomicUsize,
 }
 
+/// How long the lock is waited for to find out what a child is called: it is mostly held for less than a microsecond.
+const NAMING: Duration = Duration::from_millis(1);
+
 /// Requests on their way to one supervisor at a time: its mailbox refuses nothing, since what else comes in there (ends of
 /// children, their words, its own turns) is bounded by the children.
 const REQUESTS: usize = 65_536;
@@ -54,6 +57,11 @@ impl Board {
     /// As [`Board::machine`], unless the lock cannot be had in that time: for those who only look.
     pub(crate) fn machine_within(&self, patience: Duration) -> Option<MutexGuard<'_, Machine<Pid>>> {
         self.0.machine.try_lock_for(patience)
+    }
+
+    /// The id of a child of this process; none if it has none, or the lock cannot be had soon.
+    pub(crate) fn id_of(&self, process: Pid) -> Option<Arc<str>> {
+        self.machine_within(NAMING)?.id_of(process).filter(|id| !id.is_empty())
     }
 
     /// True if there was one.

@@ -51,6 +51,8 @@ pub(crate) async fn run(
     ready: Ready,
 ) -> ExitReason {
     ctx.trap_exits(SupervisorMessage::exit);
+    let names = board.clone();
+    ctx.name_children(move |child| names.id_of(child));
     let runtime = ctx.runtime();
     let reporter = Reporter::new(ctx.pid(), runtime.clone());
     let mut driver = Driver {

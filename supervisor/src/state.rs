@@ -116,6 +116,20 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         self.go_on(now);
     }
 
+    /// What the child is called whose process this is or was.
+    pub(crate) fn id_of(&self, process: P) -> Option<Arc<str>> {
+        if let Some(wedged) = self.wedged.iter().find(|wedged| wedged.process == process) {
+            return Some(Arc::clone(&wedged.id));
+        }
+        // One that is not known yet is the one whose start function has not returned.
+        let starting = || match self.operation.as_ref()?.wait {
+            Wait::Spawn(child) => Some(child),
+            _ => None,
+        };
+        let child = self.children.key_of(process).or_else(starting)?;
+        self.children.get(child).map(|child| Arc::clone(&child.settings.id))
+    }
+
     /// When [`Event::Tick`] is wanted at the latest.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match &self.operation {

@@ -244,10 +244,7 @@ impl Local {
                 return Some(task);
             }
             let now = shared.clock.peek();
-            if let Some(task) = watch.take_system(now, &shared.scheduler) {
-                return Some(task);
-            }
-            if let Some(task) = watch.steal(now, &self.queues.newborn) {
+            if let Some(task) = watch.steal(now, &shared.scheduler, &self.queues.newborn) {
                 return self.count_steal(Some(task));
             }
             if now.saturating_sub(began) >= patience && !watch.is_hungry() {
