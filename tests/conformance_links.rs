@@ -3,7 +3,7 @@ mod workers;
 
 use colloquium::{Address, Context, ExitReason, Handle, Pid, ReplyTo, Runtime};
 use std::time::Duration;
-use workers::{Dice, Msg, Probe, Seen, corpse, mortal, on_each_size, races, some_of, watcher};
+use workers::{Dice, Msg, Probe, Seen, corpse, mortal, on_each_size, on_threads, races, some_of, watcher};
 
 const BIG: usize = 128 * 1024;
 
@@ -309,5 +309,69 @@ fn s_012_a_large_reason_arrives_whole() {
             let ExitReason::Error(cause) = reason else { panic!("{reason:?}") };
             assert_eq!(cause.to_string(), large);
         }
+    });
+}
+
+/// Unlinks its peer when it is dropped: in the midst of its process's end.
+struct Unlinks(Context<()>, Pid);
+
+impl Drop for Unlinks {
+    fn drop(&mut self) {
+        self.0.unlink(self.1);
+    }
+}
+
+#[test]
+fn a_process_whose_end_is_certain_keeps_its_links() {
+    on_each_size(async |runtime| {
+        let p = Probe::trapping(&runtime);
+        let peer = p.pid();
+        let q = runtime.spawn(async move |ctx: Context<()>| {
+            let mut unlinks = Unlinks(ctx, peer);
+            unlinks.0.recv().await;
+        });
+        let q = q.expect("room for one");
+        p.link(q.clone());
+        q.exit(ExitReason::error("r"));
+        let exit = p.trapped();
+        assert_eq!((exit.from, exit.reason), (Some(q.pid()), ExitReason::error("r")));
+        p.is_quiet();
+    });
+}
+
+#[test]
+fn a_linked_process_that_traps_no_exits_is_ended_here_and_now() {
+    // In a simulation, where signals may be held back, nothing is certain.
+    on_threads(async |runtime| {
+        let p = Probe::trapping(&runtime);
+        let end = |q: Address<Msg>, reason: ExitReason| p.ask(move |ctx| ctx.end_linked(&q, reason));
+        let linked = || {
+            let q = Probe::new(&runtime);
+            p.link(q.clone());
+            q
+        };
+        for (reason, expected) in [(ExitReason::Shutdown, ExitReason::Shutdown), (ExitReason::Kill, ExitReason::Killed)]
+        {
+            let q = linked();
+            assert!(end(q.clone(), reason));
+            let exit = p.trapped();
+            assert_eq!((exit.from, exit.reason, exit.by_link), (Some(q.pid()), expected.clone(), true));
+            assert_eq!(q.ended().await, expected);
+            assert!(!end(q.clone(), ExitReason::Kill), "it is gone");
+        }
+        let normal = linked();
+        assert!(
+            !end(normal.clone(), ExitReason::Normal) && runtime.is_alive(normal.pid()),
+            "a normal exit ends nobody"
+        );
+        let stranger = Probe::new(&runtime);
+        assert!(!end(stranger.clone(), ExitReason::Kill) && runtime.is_alive(stranger.pid()), "it is not linked");
+        let traps = Probe::trapping(&runtime);
+        p.link(traps.clone());
+        assert!(!end(traps.clone(), ExitReason::Shutdown));
+        traps.is_quiet();
+        assert!(end(traps.clone(), ExitReason::Kill));
+        assert_eq!(p.trapped().reason, ExitReason::Killed);
+        p.is_quiet();
     });
 }

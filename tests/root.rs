@@ -226,6 +226,14 @@ fn be_signalled() {
     });
     let root = runtime.block_on(root.start(&runtime)).expect("it starts");
     println!("READY");
+    if std::env::var(SIGNALLED).is_ok_and(|kind| kind == "deaf") {
+        drop(root);
+        println!("DEAF");
+        // Until it is ended.
+        let (_keep, never) = channel::<()>();
+        let _ = never.recv_timeout(LONG);
+        return;
+    }
     println!("REPORT {}", runtime.block_on(root.finished()));
 }
 
@@ -314,6 +322,29 @@ fn sigusr1_is_answered_by_a_program_that_is_stuck_and_a_second_ctrl_c_ends_it() 
         std::thread::yield_now();
     };
     assert_eq!(status.signal(), Some(2));
+}
+
+#[test]
+fn who_listens_no_more_leaves_the_signals_their_own_effect() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut other = Other::start("deaf");
+    other.says("DEAF");
+    other.signal("TERM");
+    let status = other.process.wait().expect("it is ours");
+    assert_eq!(status.signal(), Some(15));
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    on_sizes(&[2], async |runtime| {
+        let path = socket_path("file");
+        std::fs::write(&path, "precious").expect("a new path");
+        let root = Root::new(Supervisor::new()).dump_socket(&path).start(&runtime).await;
+        assert!(matches!(root, Err(RootError::Ears(_))), "{root:?}");
+        assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("precious"));
+        std::fs::remove_file(&path).expect("it is there");
+        until(&runtime, || runtime.processes().is_empty()).await;
+    });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use colloquium::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tree::{LONG, Log, SECOND, bad, fall, mortal, picture, seen, state, successor};
+use tree::{LONG, Log, SECOND, bad, fall, mortal, picture, seen, state, successor, very_many};
 use workers::{Dice, SIZES, in_thread, on_each_size, on_sizes, until};
 
 /// How many processes of a child live at a time: more than one would be one too many.
@@ -267,11 +267,9 @@ async fn many_static(runtime: &Runtime, children: usize) {
     assert_eq!(alive.load(Ordering::SeqCst), 0);
 }
 
-/// `COLLOQUIUM_CHILDREN=100000 cargo test --release` takes the number of the requirements.
 #[test]
 fn very_many_static_children_are_started_and_stopped() {
     on_sizes(&SIZES, async |runtime| {
-        let children = std::env::var("COLLOQUIUM_CHILDREN").ok().and_then(|n| n.parse().ok());
-        many_static(&runtime, children.unwrap_or(5000)).await;
+        many_static(&runtime, very_many(&runtime)).await;
     });
 }

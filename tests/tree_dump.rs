@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tree::{LONG, Log, SECOND, bad, fall, mortal, state, successor, three};
+use tree::{LONG, Log, SECOND, bad, fall, mortal, state, successor, three, very_many};
 use workers::{SIZES, in_thread, on_each_size, on_sizes, until};
 
 /// The node with this path.
@@ -212,7 +212,7 @@ fn timeless(mut dump: SupervisionTree) -> SupervisionTree {
 #[test]
 fn dumps_can_be_compared_and_many_like_children_are_summed_up() {
     on_sizes(&SIZES, async |runtime| {
-        let many = std::env::var("COLLOQUIUM_CHILDREN").ok().and_then(|n| n.parse().ok()).unwrap_or(3000);
+        let many = very_many(&runtime);
         let dynamic = DynamicSupervisor::new(async |mut ctx: Context<u32>, _: ()| {
             ctx.recv_matching(|n| *n == u32::MAX).await;
         });

@@ -14,7 +14,8 @@ pub struct ProcessInfo {
     pub pid: Pid,
     /// The name it is registered under.
     pub name: Option<Arc<str>>,
-    /// What it was labelled with.
+    /// What it was labelled with; or else, if it has no name, what its parent calls it
+    /// ([`Context::name_children`](crate::Context::name_children)): a supervisor's child its id.
     pub label: Option<Arc<str>>,
     /// The process that spawned it.
     pub parent: Option<Pid>,

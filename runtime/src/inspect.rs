@@ -3,6 +3,7 @@ use crate::info::{Activity, ProcessInfo, ProcessInside, ProcessSample, RuntimeIn
 use crate::limits::{INFO_PEERS, SAMPLE_WAITS};
 use crate::pid::Pid;
 use crate::process::control::{AnyProcess, Core, Extra, Head};
+use crate::process::naming::named_by_parent;
 use crate::scheduler::Remote;
 use crate::shared::Shared;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
     let extra = core.extra.as_deref();
     let activity = activity(head, &core, tenths);
     let watching = extra.map(|extra| &extra.watching);
-    Some(ProcessInfo {
+    let mut info = ProcessInfo {
         pid: head.pid,
         name: extra.and_then(|extra| extra.name.clone()),
         label: extra.and_then(|extra| extra.label.clone()),
@@ -51,7 +52,12 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
         spawned_at: shared.sites.place(core.site),
         whereabouts: Whereabouts::of(head.whereabouts.load(Ordering::Relaxed)),
         stalled: shared.stalls.of(head.pid, now),
-    })
+    };
+    drop(core);
+    if info.name.is_none() && info.label.is_none() {
+        info.label = named_by_parent(head);
+    }
+    Some(info)
 }
 
 fn activity(head: &Head, core: &Core, tenths: impl Fn(u32) -> Duration) -> Activity {

@@ -30,6 +30,10 @@ pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 /// How long newborn processes stand in another worker's queue before a worker without work takes some. Most live shorter,
 /// and moving one to another core's cache costs more than running it.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
+/// How long a worker without work lets pass between two looks at what the others have that it takes only after a while.
+pub(crate) const LOOK: Duration = Duration::from_micros(1);
+/// How long all workers are in one poll before one without work takes the system process that one of them has woken.
+pub(crate) const SYSTEM_PATIENCE: Duration = Duration::from_micros(2);
 /// After so long in one poll a worker counts as stuck, as far as its newborns and its LIFO slot are concerned.
 pub(crate) const STUCK: Duration = Duration::from_micros(5);
 /// How long a process may run without awaiting, unless the builder says otherwise: many times what the budget of a poll
@@ -98,5 +102,9 @@ pub(crate) const SIMULATED_POLL: Duration = Duration::from_micros(2);
 pub(crate) const TRACE_LINES: usize = 2_000;
 
 const _: () = assert!(REDUCTIONS > TICK_POLLS && MAILBOX_KEEPS >= 4 && TOLD_PER_POLL > 0);
-const _: () = assert!(STUCK.as_nanos() < PATIENCE.as_nanos() && PATIENCE.as_nanos() < SEARCH.as_nanos());
+const _: () = assert!(
+    SYSTEM_PATIENCE.as_nanos() < STUCK.as_nanos()
+        && STUCK.as_nanos() < PATIENCE.as_nanos()
+        && PATIENCE.as_nanos() < SEARCH.as_nanos()
+);
 const _: () = assert!(KILL_MARGIN.as_nanos() < DROP_GRACE.as_nanos());

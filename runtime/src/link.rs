@@ -1,5 +1,6 @@
 //! Pure: a small set of keyed peers, which most processes have none or few of and a hub has very many of.
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 use std::hash::Hash;
@@ -30,20 +31,18 @@ impl<K, P> Default for PeerSet<K, P> {
 impl<K: Copy + Eq + Hash, P> PeerSet<K, P> {
     /// Puts a peer in; gives it back if the key was there already, which changes nothing.
     pub(crate) fn insert(&mut self, key: K, peer: P) -> Result<(), P> {
-        if self.contains(key) {
-            return Err(peer);
+        match self {
+            Self::One(one, _) if *one == key => return Err(peer),
+            Self::Other(Some(peers)) => return peers.insert(key, peer),
+            Self::One(..) | Self::Other(None) => {}
         }
-        match std::mem::take(self) {
-            Self::Other(None) => *self = Self::One(key, peer),
+        *self = match std::mem::take(self) {
             Self::One(first, first_peer) => {
                 let few = SmallVec::from_iter([(first, first_peer), (key, peer)]);
-                *self = Self::Other(Some(Box::new(Peers::Few(few))));
+                Self::Other(Some(Box::new(Peers::Few(few))))
             }
-            Self::Other(Some(mut peers)) => {
-                peers.insert(key, peer);
-                *self = Self::Other(Some(peers));
-            }
-        }
+            Self::Other(_) => Self::One(key, peer),
+        };
         Ok(())
     }
 
@@ -124,18 +123,23 @@ impl<K: Copy + Eq + Hash, P> PeerSet<K, P> {
 }
 
 impl<K: Copy + Eq + Hash, P> Peers<K, P> {
-    fn insert(&mut self, key: K, peer: P) {
+    fn insert(&mut self, key: K, peer: P) -> Result<(), P> {
         match self {
+            Self::Few(few) if few.iter().any(|(k, _)| *k == key) => return Err(peer),
             Self::Few(few) if few.len() < FEW => few.push((key, peer)),
             Self::Few(few) => {
                 let mut many: IndexMap<K, P, FxBuildHasher> = few.drain(..).collect();
                 many.insert(key, peer);
                 *self = Self::Many(many);
             }
-            Self::Many(many) => {
-                many.insert(key, peer);
-            }
+            Self::Many(many) => match many.entry(key) {
+                Entry::Occupied(_) => return Err(peer),
+                Entry::Vacant(free) => {
+                    free.insert(peer);
+                }
+            },
         }
+        Ok(())
     }
 
     fn remove(&mut self, key: K) -> Option<P> {

@@ -20,7 +20,8 @@ pub struct AbnormalExit {
     pub pid: Pid,
     /// Its name, if it had one.
     pub name: Option<Arc<str>>,
-    /// Its label, if it had one.
+    /// Its label, if it had one; or else, if it had no name, what its parent called it
+    /// ([`Context::name_children`](crate::Context::name_children)): a supervisor's child its id.
     pub label: Option<Arc<str>>,
     /// Who had spawned it, if a process had.
     pub parent: Option<Pid>,

@@ -24,6 +24,9 @@ struct Inner {
     requests: AtomicUsize,
 }
 
+/// How long the lock is waited for to find out what a child is called: it is mostly held for less than a microsecond.
+const NAMING: Duration = Duration::from_millis(1);
+
 /// Requests on their way to one supervisor at a time: its mailbox refuses nothing, since what else comes in there (ends of
 /// children, their words, its own turns) is bounded by the children.
 const REQUESTS: usize = 65_536;
@@ -56,14 +59,20 @@ impl Board {
         self.0.machine.try_lock_for(patience)
     }
 
-    pub(crate) fn set_subtree(&self, child: Key, subtree: Option<Self>) {
+    /// The id of a child of this process; none if it has none, or the lock cannot be had soon.
+    pub(crate) fn id_of(&self, process: Pid) -> Option<Arc<str>> {
+        self.machine_within(NAMING)?.id_of(process).filter(|id| !id.is_empty())
+    }
+
+    /// True if there was one.
+    pub(crate) fn set_subtree(&self, child: Key, subtree: Option<Self>) -> bool {
         let mut subtrees = self.0.subtrees.lock();
         let old = match subtree {
             Some(subtree) => subtrees.insert(child, subtree),
             None => subtrees.remove(&child),
         };
         drop(subtrees);
-        drop(old);
+        old.is_some()
     }
 
     pub(crate) fn subtree(&self, child: Key) -> Option<Self> {

@@ -11,7 +11,7 @@ use crate::spec::{ChildKind, Restart, Settings, Shutdown, SpecError};
 use colloquium_runtime::{Address, Context, Handle, IntoExitReason, Mailbox, Pid, ProcessBuilder, SpawnError};
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A child as a supervisor holds it: what it takes to start it, whatever messages it takes.
@@ -59,12 +59,25 @@ pub struct ChildSpec<M> {
 
 struct Slot<M> {
     recipe: Box<dyn Recipe<M>>,
-    spot: Arc<Spot<M>>,
+    /// Made when it is first asked for: most children are never sent to by their place.
+    spot: OnceLock<Arc<Spot<M>>>,
+    options: Option<Box<Options>>,
+    /// Its process, until that is shown.
+    started: Option<Address<M>>,
+}
+
+/// What most children have none of.
+#[derive(Default)]
+struct Options {
     mailbox: Option<Mailbox>,
     name: Option<Arc<str>>,
     label: Option<Arc<str>>,
-    /// Its process, until that is shown.
-    started: Option<Address<M>>,
+}
+
+impl<M> Slot<M> {
+    fn options(&mut self) -> &mut Options {
+        self.options.get_or_insert_default()
+    }
 }
 
 /// Options of a child, given one after the other and ended by [`ChildBuilder::build`]. A supervisor takes it unbuilt, too,
@@ -145,7 +158,7 @@ impl<M: Send + 'static> ChildSpec<M> {
     /// What it has instead of its supervisor's intensity.
     #[must_use]
     pub fn backoff(&self) -> Option<&Backoff> {
-        self.settings.backoff.as_ref()
+        self.settings.backoff.as_deref()
     }
 
     /// How long it has to initialise; `None` if it need not, [`Duration::MAX`] for as long as it takes.
@@ -157,7 +170,7 @@ impl<M: Send + 'static> ChildSpec<M> {
     /// The child's place: an address that survives its restarts. It may be asked for before the child is started.
     #[must_use]
     pub fn reference(&self) -> ChildRef<M> {
-        ChildRef::new(Arc::clone(&self.slot.spot))
+        ChildRef::new(Arc::clone(self.slot.spot.get_or_init(|| Arc::new(Spot::child()))))
     }
 
     pub(crate) fn into_parts(self) -> (Arc<Settings>, Box<dyn Start>) {
@@ -167,8 +180,7 @@ impl<M: Send + 'static> ChildSpec<M> {
 
 impl<M: Send + 'static> ChildBuilder<M> {
     pub(crate) fn new(id: Arc<str>, kind: ChildKind, recipe: Box<dyn Recipe<M>>) -> Self {
-        let slot =
-            Slot { recipe, spot: Arc::new(Spot::child()), mailbox: None, name: None, label: None, started: None };
+        let slot = Slot { recipe, spot: OnceLock::new(), options: None, started: None };
         Self { settings: Settings::new(id, kind), slot }
     }
 
@@ -192,7 +204,7 @@ impl<M: Send + 'static> ChildBuilder<M> {
 
     /// Its failures do not count in the supervisor's intensity, but make it wait.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.settings.backoff = Some(backoff);
+        self.settings.backoff = Some(Box::new(backoff));
         self
     }
 
@@ -205,26 +217,26 @@ impl<M: Send + 'static> ChildBuilder<M> {
 
     /// Its process is registered under this name, each time.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.slot.name = Some(name.into());
+        self.slot.options().name = Some(name.into());
         self
     }
 
     /// Its process is labelled with this text, for people.
     pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
-        self.slot.label = Some(label.into());
+        self.slot.options().label = Some(label.into());
         self
     }
 
     /// Another mailbox than the default one.
     pub fn mailbox(mut self, mailbox: Mailbox) -> Self {
-        self.slot.mailbox = Some(mailbox);
+        self.slot.options().mailbox = Some(mailbox);
         self
     }
 
     /// The child takes this place ([`ChildRef::vacant`]), so that those who hold `place` find it there, and find it again when
     /// its supervisor was restarted and has made its children anew.
     pub fn at(mut self, place: &ChildRef<M>) -> Self {
-        self.slot.spot = Arc::clone(place.spot());
+        self.slot.spot = OnceLock::from(Arc::clone(place.spot()));
         self
     }
 
@@ -238,7 +250,8 @@ impl<M: Send + 'static> ChildBuilder<M> {
             return Err(SpecError::EmptyId);
         }
         let no_room = [Mailbox::bounded(0), Mailbox::bounded(0).drop_oldest(), Mailbox::bounded(0).drop_newest()];
-        if self.slot.mailbox.is_some_and(|mailbox| no_room.contains(&mailbox)) {
+        let mailbox = self.slot.options.as_ref().and_then(|options| options.mailbox);
+        if mailbox.is_some_and(|mailbox| no_room.contains(&mailbox)) {
             return Err(SpecError::EmptyMailbox(self.settings.id));
         }
         self.settings.validate()?;
@@ -250,23 +263,30 @@ impl<M: Send + 'static> Start for Slot<M> {
     fn start(&mut self, ctx: &mut Context<SupervisorMessage>) -> Result<(Pid, Option<Board>), SpawnError> {
         let supervisor = ctx.address();
         let mut build = ctx.build().link();
-        if let Some(mailbox) = self.mailbox {
-            build = build.mailbox(mailbox);
-        }
-        if let Some(name) = &self.name {
-            build = build.name(Arc::clone(name));
-        }
-        if let Some(label) = &self.label {
-            build = build.label(Arc::clone(label));
+        if let Some(options) = &self.options {
+            if let Some(mailbox) = options.mailbox {
+                build = build.mailbox(mailbox);
+            }
+            if let Some(name) = &options.name {
+                build = build.name(Arc::clone(name));
+            }
+            if let Some(label) = &options.label {
+                build = build.label(Arc::clone(label));
+            }
         }
         let (address, subtree) = self.recipe.spawn(build, supervisor)?;
         let pid = address.pid();
-        self.started = Some(address);
+        if self.spot.get().is_some() {
+            self.started = Some(address);
+        }
         Ok((pid, subtree))
     }
 
     fn show(&mut self, place: Place<Pid>, runtime: &Handle) {
-        self.spot.show(self.started.take(), place, runtime);
+        // One that nobody has asked for nobody will: the specification is used up.
+        if let Some(spot) = self.spot.get() {
+            spot.show(self.started.take(), place, runtime);
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Pure: the children of one supervisor: in their order, by id and by process.
 use crate::limits::EXITS_KEPT;
+use crate::rows::Rows;
 use crate::spec::{ChildKind, Restart, Settings};
 use colloquium_runtime::ExitReason;
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 use rustc_hash::FxBuildHasher;
-use std::collections::{BTreeMap, VecDeque};
-use std::hash::Hash;
+use std::collections::VecDeque;
+use std::hash::{Hash, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,8 +124,9 @@ impl<P: Copy> Child<P> {
 
 #[derive(Debug)]
 pub(crate) struct Children<P> {
-    rows: BTreeMap<Key, Child<P>>,
-    ids: BTreeMap<Arc<str>, Key>,
+    rows: Rows<Child<P>>,
+    /// Ids may come from strangers, so that their hashes are not to be foreseen; nobody goes over them.
+    ids: IndexMap<Arc<str>, Key, RandomState>,
     processes: IndexMap<P, Key, FxBuildHasher>,
     next: Key,
     /// How many have a process that may be alive.
@@ -136,8 +139,8 @@ pub(crate) struct Children<P> {
 impl<P> Default for Children<P> {
     fn default() -> Self {
         Self {
-            rows: BTreeMap::new(),
-            ids: BTreeMap::new(),
+            rows: Rows::default(),
+            ids: IndexMap::default(),
             processes: IndexMap::default(),
             next: Key::FIRST,
             active: 0,
@@ -148,24 +151,34 @@ impl<P> Default for Children<P> {
 }
 
 impl<P: Copy + Eq + Hash> Children<P> {
+    /// For so many.
+    pub(crate) fn with_capacity(children: usize) -> Self {
+        Self {
+            rows: Rows::with_capacity(children),
+            ids: IndexMap::with_capacity_and_hasher(children, RandomState::new()),
+            processes: IndexMap::with_capacity_and_hasher(children, FxBuildHasher),
+            ..Self::default()
+        }
+    }
+
     /// Adds a child, as the last; `None` if its id is taken.
     pub(crate) fn add(&mut self, settings: Arc<Settings>, now: Duration) -> Option<Key> {
         let key = self.next;
         if !settings.id.is_empty() {
-            if self.ids.contains_key(&settings.id) {
-                return None;
-            }
-            self.ids.insert(Arc::clone(&settings.id), key);
+            match self.ids.entry(Arc::clone(&settings.id)) {
+                Entry::Occupied(_) => return None,
+                Entry::Vacant(free) => free.insert(key),
+            };
         }
         self.next = key.next();
         self.supervisors += usize::from(settings.kind == ChildKind::Supervisor);
-        self.rows.insert(key, Child::new(settings, now));
+        self.rows.push(key, Child::new(settings, now));
         Some(key)
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Child<P>> {
-        let child = self.rows.remove(&key)?;
-        self.ids.remove(&child.settings.id);
+        let child = self.rows.remove(key)?;
+        self.ids.swap_remove(&child.settings.id);
         self.supervisors -= usize::from(child.settings.kind == ChildKind::Supervisor);
         if let Some(process) = child.standing.process() {
             self.processes.swap_remove(&process);
@@ -179,7 +192,7 @@ impl<P: Copy + Eq + Hash> Children<P> {
 
     /// Sets how it stands with a child, and keeps the index of processes true. What it was comes out.
     pub(crate) fn set(&mut self, key: Key, standing: Standing<P>, now: Duration) -> Option<Standing<P>> {
-        let child = self.rows.get_mut(&key)?;
+        let child = self.rows.get_mut(key)?;
         let (old, new) = (child.standing.process(), standing.process());
         if old != new {
             if let Some(old) = old {
@@ -201,11 +214,11 @@ impl<P: Copy + Eq + Hash> Children<P> {
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Child<P>> {
-        self.rows.get(&key)
+        self.rows.get(key)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Child<P>> {
-        self.rows.get_mut(&key)
+        self.rows.get_mut(key)
     }
 
     pub(crate) fn key_of(&self, process: P) -> Option<Key> {
@@ -218,17 +231,17 @@ impl<P: Copy + Eq + Hash> Children<P> {
 
     /// The first child at or after `from` and before `until`.
     pub(crate) fn first_in(&self, from: Key, until: Key) -> Option<Key> {
-        (from < until).then(|| self.rows.range(from..until).next()).flatten().map(|(key, _)| *key)
+        self.rows.first_in(from, until)
     }
 
     /// The last child at or after `from` and before `until`.
     pub(crate) fn last_in(&self, from: Key, until: Key) -> Option<Key> {
-        (from < until).then(|| self.rows.range(from..until).next_back()).flatten().map(|(key, _)| *key)
+        self.rows.last_in(from, until)
     }
 
     /// From a key on, in order.
     pub(crate) fn from(&self, key: Key) -> impl DoubleEndedIterator<Item = (Key, &Child<P>)> {
-        self.rows.range(key..).map(|(key, child)| (*key, child))
+        self.rows.from(key)
     }
 
     pub(crate) fn len(&self) -> usize {

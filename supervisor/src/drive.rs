@@ -1,26 +1,36 @@
 //! Driver: a supervisor's process: what it receives goes into its machine, and what that wants is done.
 use crate::board::{Board, Permit};
-use crate::child::{AnyChild, Start};
+use crate::child::Start;
 use crate::children::Key;
 use crate::event::{Action, Answer, Event, Place, StartFailure, Ticket};
 use crate::message::{Ask, Msg, SupervisorMessage};
 use crate::ready::Ready;
 use crate::report::Reporter;
-use colloquium_runtime::{Context, Down, Exit, ExitReason, Handle, MonitorRef, Pid, ReplyTo};
+use crate::rows::Rows;
+use colloquium_runtime::{Context, Down, Exit, ExitReason, Handle, MonitorRef, Pid, ReplyTo, Sleep};
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 pub(crate) struct Driver {
     ctx: Context<SupervisorMessage>,
     runtime: Handle,
     board: Board,
-    starts: BTreeMap<Key, Box<dyn Start>>,
+    starts: Rows<Box<dyn Start>>,
+    /// How many are known to the board.
+    subtrees: usize,
     asked: BTreeMap<Ticket, Asked>,
     next_ticket: Ticket,
-    watched: BTreeMap<Pid, MonitorRef>,
+    watched: IndexMap<Pid, MonitorRef, FxBuildHasher>,
     actions: VecDeque<Action<Pid>>,
     deadline: Option<Duration>,
+    /// Rings at this time, which is the deadline or before it.
+    alarm: Option<(Duration, Sleep)>,
     ready: Option<Ready>,
     reporter: Reporter,
     end: Option<ExitReason>,
@@ -37,22 +47,26 @@ struct Asked {
 pub(crate) async fn run(
     mut ctx: Context<SupervisorMessage>,
     board: Board,
-    children: Vec<(Key, AnyChild)>,
+    starts: Rows<Box<dyn Start>>,
     ready: Ready,
 ) -> ExitReason {
     ctx.trap_exits(SupervisorMessage::exit);
+    let names = board.clone();
+    ctx.name_children(move |child| names.id_of(child));
     let runtime = ctx.runtime();
     let reporter = Reporter::new(ctx.pid(), runtime.clone());
     let mut driver = Driver {
         ctx,
         runtime,
         board,
-        starts: children.into_iter().map(|(key, child)| (key, child.start)).collect(),
+        starts,
+        subtrees: 0,
         asked: BTreeMap::new(),
         next_ticket: 0,
-        watched: BTreeMap::new(),
+        watched: IndexMap::default(),
         actions: VecDeque::new(),
         deadline: None,
+        alarm: None,
         ready: Some(ready),
         reporter,
         end: None,
@@ -70,11 +84,28 @@ pub(crate) async fn run(
 }
 
 impl Driver {
-    /// The next message; none if the time that the machine waits for has come.
+    /// The next message; none if the time that the machine waits for may have come.
     async fn receive(&mut self) -> Option<SupervisorMessage> {
-        let Some(deadline) = self.deadline else { return Some(self.ctx.recv().await) };
-        let left = deadline.saturating_sub(self.runtime.now());
-        self.ctx.recv_timeout(left).await.ok()
+        let Some(deadline) = self.deadline else {
+            self.alarm = None;
+            return Some(self.ctx.recv().await);
+        };
+        // One that rings early does no harm. Who stops many children one by one has a later deadline for each.
+        drop(self.alarm.take_if(|(at, _)| *at > deadline));
+        let ctx = &mut self.ctx;
+        let (_, sleep) = self.alarm.get_or_insert_with(|| {
+            let left = deadline.saturating_sub(self.runtime.now());
+            (deadline, ctx.sleep(left))
+        });
+        let received = poll_fn(|cx| match Pin::new(&mut ctx.recv()).poll(cx) {
+            Poll::Ready(message) => Poll::Ready(Some(message)),
+            Poll::Pending => Pin::new(&mut *sleep).poll(cx).map(|()| None),
+        });
+        let received = received.await;
+        if received.is_none() {
+            self.alarm = None;
+        }
+        received
     }
 
     fn receives(&mut self, message: Msg) {
@@ -106,7 +137,7 @@ impl Driver {
 
     /// A child that was told to stop is gone. Mostly the exit along its link has come first.
     fn down(&mut self, down: Down) {
-        let Some(child) = down.pid.filter(|child| self.watched.remove(child).is_some()) else { return };
+        let Some(child) = down.pid.filter(|child| self.watched.swap_remove(child).is_some()) else { return };
         if down.reason == ExitReason::NoProcess {
             // It was dead when it was to be monitored. If the link stands, the true reason is on its way along it; if not,
             // this is answered by an exit of its own.
@@ -152,16 +183,16 @@ impl Driver {
             Action::Start(child) => self.start(child),
             Action::Tell { process, kill, watch } => self.tell(process, kill, watch),
             Action::Unwatch(process) => {
-                if let Some(monitor) = self.watched.remove(&process) {
+                if let Some(monitor) = self.watched.swap_remove(&process) {
                     self.ctx.demonitor_flush(monitor);
                 }
             }
             Action::Show(child, place) => {
-                if let Some(start) = self.starts.get_mut(&child) {
+                if let Some(start) = self.starts.get_mut(child) {
                     start.show(place, &self.runtime);
                 }
-                if !matches!(place, Place::Up(_)) {
-                    self.board.set_subtree(child, None);
+                if self.subtrees > 0 && !matches!(place, Place::Up(_)) && self.board.set_subtree(child, None) {
+                    self.subtrees -= 1;
                 }
             }
             Action::Turn(child, number) => {
@@ -170,10 +201,10 @@ impl Driver {
             }
             Action::Adopt(ticket, child) => {
                 if let Some(start) = self.asked.get_mut(&ticket).and_then(|asked| asked.start.take()) {
-                    self.starts.insert(child, start);
+                    self.starts.push(child, start);
                 }
             }
-            Action::Removed(child) => drop_caught(self.starts.remove(&child)),
+            Action::Removed(child) => drop_caught(self.starts.remove(child)),
             Action::Answer(ticket, answer) => {
                 if let Some(asked) = self.asked.remove(&ticket) {
                     let Asked { reply_to, start, _permit } = asked;
@@ -193,11 +224,11 @@ impl Driver {
     }
 
     fn start(&mut self, child: Key) {
-        let Some(start) = self.starts.get_mut(&child) else { return };
+        let Some(start) = self.starts.get_mut(child) else { return };
         let event = match start.start(&mut self.ctx) {
             Ok((process, subtree)) => {
-                if subtree.is_some() {
-                    self.board.set_subtree(child, subtree);
+                if subtree.is_some() && !self.board.set_subtree(child, subtree) {
+                    self.subtrees += 1;
                 }
                 Event::Started(child, process)
             }
@@ -207,18 +238,23 @@ impl Driver {
     }
 
     fn tell(&mut self, process: Pid, kill: bool, watch: bool) {
+        let reason = if kill { ExitReason::Kill } else { ExitReason::Shutdown };
+        // Most children trap no exits: that ends them, and it comes along the link whatever they do.
+        if watch && self.ctx.end_linked(process, reason.clone()) {
+            return;
+        }
         if watch {
             let monitor = self.ctx.monitor(process, SupervisorMessage::down);
             self.watched.insert(process, monitor);
         }
-        self.ctx.send_exit(process, if kill { ExitReason::Kill } else { ExitReason::Shutdown });
+        self.ctx.send_exit(process, reason);
     }
 }
 
 impl Drop for Driver {
     /// However it ends, those who hold references to its children are not to wait for them any more.
     fn drop(&mut self) {
-        for (_, mut start) in std::mem::take(&mut self.starts) {
+        for mut start in std::mem::take(&mut self.starts).into_rows() {
             start.show(Place::Gone, &self.runtime);
             drop_caught(start);
         }

@@ -118,7 +118,7 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicSupervisor<A, M> {
 
     /// Children's failures do not count in the supervisor's intensity, but make each wait.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.settings.backoff = Some(backoff);
+        self.settings.backoff = Some(Box::new(backoff));
         self
     }
 

@@ -28,6 +28,7 @@ mod reference;
 mod report;
 mod request;
 mod restart;
+mod rows;
 mod server_ref;
 mod shards;
 mod snapshot;

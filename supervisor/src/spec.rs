@@ -118,8 +118,8 @@ pub(crate) struct Settings {
     pub(crate) shutdown: Shutdown,
     pub(crate) kind: ChildKind,
     pub(crate) significant: bool,
-    /// Instead of the supervisor's intensity.
-    pub(crate) backoff: Option<Backoff>,
+    /// Instead of the supervisor's intensity. Few children have one.
+    pub(crate) backoff: Option<Box<Backoff>>,
     /// The child says when it is ready, and has so long for that; a supervisor as long as it takes, since its children have
     /// bounds.
     pub(crate) init: Option<Duration>,

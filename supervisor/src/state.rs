@@ -63,11 +63,17 @@ pub(crate) struct WedgedChild<P> {
 
 impl<P: Copy + Eq + Hash> Machine<P> {
     /// Its chance is always the same unless it is given another.
+    #[cfg(test)]
     pub(crate) fn new(flags: Flags) -> Self {
+        Self::with_capacity(flags, 0)
+    }
+
+    /// As [`Machine::new`], for so many children.
+    pub(crate) fn with_capacity(flags: Flags, children: usize) -> Self {
         Self {
             intensity: Intensity::new(flags.intensity, flags.period),
             flags,
-            children: Children::default(),
+            children: Children::with_capacity(children),
             chance: Chance(0),
             stage: Stage::Unborn,
             operation: None,
@@ -108,6 +114,20 @@ impl<P: Copy + Eq + Hash> Machine<P> {
             Event::Tick => {}
         }
         self.go_on(now);
+    }
+
+    /// What the child is called whose process this is or was.
+    pub(crate) fn id_of(&self, process: P) -> Option<Arc<str>> {
+        if let Some(wedged) = self.wedged.iter().find(|wedged| wedged.process == process) {
+            return Some(Arc::clone(&wedged.id));
+        }
+        // One that is not known yet is the one whose start function has not returned.
+        let starting = || match self.operation.as_ref()?.wait {
+            Wait::Spawn(child) => Some(child),
+            _ => None,
+        };
+        let child = self.children.key_of(process).or_else(starting)?;
+        self.children.get(child).map(|child| Arc::clone(&child.settings.id))
     }
 
     /// When [`Event::Tick`] is wanted at the latest.

@@ -14,7 +14,11 @@ impl<P: Copy + Eq + Hash> Machine<P> {
     /// The next step of an operation that waits for nothing.
     pub(crate) fn step(&mut self, now: Duration) {
         let Some(operation) = &mut self.operation else { return };
-        if let Some(child) = self.children.last_in(operation.stop.start, operation.stop.end) {
+        if !operation.stop.is_empty() {
+            let Some(child) = self.children.last_in(operation.stop.start, operation.stop.end) else {
+                operation.stop = nobody();
+                return;
+            };
             operation.stop.end = child;
             self.stop(child, now);
         } else if let Some(child) = self.children.first_in(operation.start.start, operation.start.end) {

@@ -1,13 +1,13 @@
 //! Driver: supervisors as their users make them.
 use crate::backoff::Chance;
 use crate::board::Board;
-use crate::child::{AnyChild, ChildBuilder, ChildSpec, IntoChild, Recipe};
-use crate::children::Key;
+use crate::child::{AnyChild, ChildBuilder, ChildSpec, IntoChild, Recipe, Start};
 use crate::drive::run;
 use crate::event::FailedToStart;
 use crate::handle::SupervisorRef;
 use crate::message::{Msg, SupervisorMessage};
 use crate::ready::Ready;
+use crate::rows::Rows;
 use crate::spec::{AutoShutdown, ChildKind, Flags, SpecError, Strategy};
 use crate::state::Machine;
 use colloquium_runtime::{Address, Context, ExitReason, Handle, Mailbox, Pid, ProcessBuilder, SpawnError};
@@ -164,20 +164,20 @@ impl Supervisor {
     /// Finds out what is wrong with it, before anything is started.
     pub(crate) fn prepare(self) -> Result<Prepared, SpecError> {
         self.flags.validate()?;
-        let mut machine = Machine::new(self.flags);
-        let mut children = Vec::with_capacity(self.children.len());
+        let mut machine = Machine::with_capacity(self.flags, self.children.len());
+        let mut starts = Rows::with_capacity(self.children.len());
         for child in self.children {
-            let child = child?;
-            children.push((machine.add(Arc::clone(&child.settings), Duration::ZERO)?, child));
+            let AnyChild { settings, start } = child?;
+            starts.push(machine.add(settings, Duration::ZERO)?, start);
         }
-        Ok(Prepared { machine, children, name: self.name, label: self.label })
+        Ok(Prepared { machine, starts, name: self.name, label: self.label })
     }
 }
 
 /// A supervisor with which nothing is wrong.
 pub(crate) struct Prepared {
     machine: Machine<Pid>,
-    children: Vec<(Key, AnyChild)>,
+    starts: Rows<Box<dyn Start>>,
     name: Option<Arc<str>>,
     label: Option<Arc<str>>,
 }
@@ -189,7 +189,7 @@ impl Prepared {
         mut build: ProcessBuilder<'_, P>,
         ready: impl FnOnce(Pid) -> Ready,
     ) -> Result<(Address<SupervisorMessage>, Board), SpawnError> {
-        let Self { mut machine, children, name, label } = self;
+        let Self { mut machine, starts, name, label } = self;
         if let Some(name) = name {
             build = build.name(name);
         }
@@ -204,7 +204,7 @@ impl Prepared {
             let pid = ctx.pid();
             let board = Board::new(pid, runtime, machine);
             shared = Some(board.clone());
-            run(ctx, board, children, ready(pid))
+            run(ctx, board, starts, ready(pid))
         })?;
         Ok((address, shared.expect("the body was made")))
     }

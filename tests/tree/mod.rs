@@ -117,3 +117,10 @@ pub(crate) fn seen(supervisor: &SupervisorRef, id: &str) -> Option<ChildSnapshot
 pub(crate) fn state(supervisor: &SupervisorRef, id: &str) -> Option<ChildState> {
     seen(supervisor, id).map(|child| child.state)
 }
+
+/// How many children a test of very many has: the number of the requirements on two workers, a few thousand on others, since
+/// a debug build is slow; or what `COLLOQUIUM_CHILDREN` says.
+pub(crate) fn very_many(runtime: &Handle) -> usize {
+    let told = std::env::var("COLLOQUIUM_CHILDREN").ok().and_then(|n| n.parse().ok());
+    told.unwrap_or(if runtime.runtime_info().workers.len() == 2 { 100_000 } else { 5000 })
+}

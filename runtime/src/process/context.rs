@@ -232,7 +232,8 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Removes a link, on both sides. After it, no exit signal because of that link is handled, and none becomes a
-    /// message; one that is in the mailbox already stays there.
+    /// message; one that is in the mailbox already stays there. It is too late for that once this process's own end is
+    /// certain, such as by a kill that came in the midst of this poll: its peers are told.
     pub fn unlink(&mut self, target: impl Target) {
         budget::charge();
         match find(&target, &self.control.head.home) {

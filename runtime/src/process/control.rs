@@ -24,6 +24,7 @@ use crate::monitor::MonitorRef;
 use crate::pg::Membership;
 use crate::pid::Pid;
 use crate::process::ending::{drop_caught, wake_caught};
+use crate::process::naming::Namer;
 use crate::process::reply::Pending;
 use crate::process::send::Senders;
 use crate::scheduler::Home;
@@ -164,6 +165,8 @@ pub(crate) struct Core {
 pub(crate) struct Extra {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) label: Option<Arc<str>>,
+    /// What this process calls those it has spawned.
+    pub(crate) namer: Option<Namer>,
     /// Monitors of this process on others, by serial: the authority on whether one still stands.
     pub(crate) watching: PeerSet<u64, Watched>,
     pub(crate) watchers: PeerSet<MonitorRef, Watcher>,

@@ -10,6 +10,7 @@ use crate::monitor::MonitorRef;
 use crate::pid::Pid;
 use crate::process::control::{AnyProcess, Extra, GONE, send_exit};
 use crate::process::joint::{forget_watcher, send_down};
+use crate::process::naming::named_by_parent;
 use crate::signal::Exit;
 use crate::sync::atomic::Ordering;
 use std::any::Any;
@@ -71,6 +72,7 @@ pub(crate) fn finish(process: &AnyProcess) -> Walk {
     if !walk.reason.is_orderly() {
         let head = process.head();
         let shared = &head.home.shared;
+        let label = if name.is_some() { label } else { label.or_else(|| named_by_parent(head)) };
         shared.reports.abnormal_exit(head, name, label, &walk.reason, &shared.clock);
     }
     walk
@@ -98,6 +100,7 @@ fn free(process: &AnyProcess) -> (Walk, Option<Arc<str>>, Option<Arc<str>>) {
     drop(core);
     drop(waker);
     drop_caught(signals);
+    drop_caught(extra.as_mut().and_then(|extra| extra.namer.take()));
     if let Some(receiver) = extra.as_mut().and_then(|extra| extra.receiver.take()) {
         wake_caught(receiver);
     }

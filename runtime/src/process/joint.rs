@@ -62,13 +62,17 @@ pub(crate) fn link(me: &AnyProcess, peer: &AnyProcess) -> bool {
     true
 }
 
-/// Removes the link on both sides: no exit signal because of it will be handled by `me` afterwards.
+/// Removes the link on both sides: no exit signal because of it will be handled by `me` afterwards. One that is doomed keeps
+/// its links: its end is told along those it had when that was decided.
 pub(crate) fn unlink(me: &AnyProcess, peer: &AnyProcess) {
     let (my_pid, peer_pid) = (me.head().pid, peer.head().pid);
     if my_pid == peer_pid {
         return;
     }
-    let records = with_both(me, peer, |mine, theirs| (mine.links.remove(peer_pid), theirs.links.remove(my_pid)));
+    let records = with_both(me, peer, |mine, theirs| {
+        let ends = mine.fate.is_some();
+        (!ends).then(|| (mine.links.remove(peer_pid), theirs.links.remove(my_pid)))
+    });
     drop(records);
 }
 

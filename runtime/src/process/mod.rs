@@ -7,6 +7,7 @@ pub(crate) mod control;
 pub(crate) mod ending;
 pub(crate) mod joint;
 pub(crate) mod kill;
+pub(crate) mod naming;
 pub(crate) mod receive;
 pub(crate) mod reply;
 pub(crate) mod send;

@@ -140,6 +140,11 @@ impl Idle {
         self.polling.store(worker, Ordering::Relaxed);
     }
 
+    /// Whether all workers sleep or search. A glance, which may be wrong by the time it is used.
+    pub(crate) fn nobody_works(&self) -> bool {
+        self.searching.load(Ordering::Relaxed) + self.sleeping.load(Ordering::Relaxed) >= self.workers
+    }
+
     /// How many sleep.
     pub(crate) fn asleep(&self) -> usize {
         self.sleeping.load(Ordering::SeqCst)

@@ -3,10 +3,14 @@
 //! Woken processes are stolen at sight. Newborns are left to their worker for a while, in whose cache they are: most run
 //! for less time than moving them takes, and their memory would be freed on the wrong core. They are taken when they have
 //! stood there for longer, or when their worker is stuck in one poll. So is what is in the LIFO slot of a stuck worker.
+//!
+//! System processes, too, are left to the workers that poll: whoever has woken one takes it as soon as its poll is over, which
+//! mostly it is (a child has ended, a caller waits), and has what that needs in its cache. Were each taken at sight, a
+//! supervisor that stops or restarts one child after the other would go from core to core with each.
 use crate::clock::nanos;
-use crate::limits::{PATIENCE, STUCK};
+use crate::limits::{LOOK, PATIENCE, STUCK, SYSTEM_PATIENCE};
 use crate::scheduler::worker::taken;
-use crate::scheduler::{Remote, Task};
+use crate::scheduler::{Remote, Scheduler, Task};
 use crossbeam_deque::Worker as Queue;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -14,6 +18,8 @@ use std::sync::atomic::Ordering;
 
 pub(crate) struct Watch<'a> {
     victims: SmallVec<[Victim<'a>; 8]>,
+    /// When to look again.
+    next_look: u64,
 }
 
 struct Victim<'a> {
@@ -34,12 +40,27 @@ impl<'a> Watch<'a> {
             still_since: now,
             newborns_since: None,
         });
-        Self { victims: victims.collect() }
+        Self { victims: victims.collect(), next_look: now }
     }
 
-    /// Looks at all once more, and takes what has waited long enough.
-    pub(crate) fn steal(&mut self, now: u64, into: &Queue<Task>) -> Option<Task> {
-        self.victims.iter_mut().find_map(|victim| victim.steal(now, into))
+    /// Looks at all once more, and takes what has waited long enough. Not at every call: what is looked at are words that the
+    /// others write all the time, and each look makes them fetch those back.
+    pub(crate) fn steal(&mut self, now: u64, scheduler: &Scheduler, into: &Queue<Task>) -> Option<Task> {
+        if now < self.next_look {
+            return None;
+        }
+        self.next_look = now + nanos(LOOK);
+        let stolen = self.victims.iter_mut().find_map(|victim| victim.steal(now, into));
+        stolen.or_else(|| self.take_system(now, scheduler))
+    }
+
+    /// Takes a system process, if no other worker is about to: all are in the midst of a poll, or none is at work.
+    fn take_system(&self, now: u64, scheduler: &Scheduler) -> Option<Task> {
+        let moves = |victim: &Victim<'_>| now.saturating_sub(victim.still_since) < nanos(SYSTEM_PATIENCE);
+        if self.victims.iter().any(moves) && !scheduler.idle.nobody_works() {
+            return None;
+        }
+        if scheduler.system.is_empty() { None } else { taken(|| scheduler.system.steal()) }
     }
 
     /// Whether somebody has newborns that may have to be taken.

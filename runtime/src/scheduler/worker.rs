@@ -149,6 +149,11 @@ impl Local {
         {
             return Some(task);
         }
+        self.next_ordinary()
+    }
+
+    /// As [`Local::next`], but for system processes.
+    fn next_ordinary(&self) -> Option<Task> {
         if self.slot_runs.get() < SLOT_RUNS
             && let Some(task) = self.take_slot()
         {
@@ -235,11 +240,11 @@ impl Local {
         let began = shared.clock.peek();
         let mut watch = Watch::new(self.home.index, shared.scheduler.remotes(), began);
         loop {
-            if let Some(task) = self.next().or_else(|| self.steal_woken()) {
+            if let Some(task) = self.next_ordinary().or_else(|| self.steal_woken()) {
                 return Some(task);
             }
             let now = shared.clock.peek();
-            if let Some(task) = watch.steal(now, &self.queues.newborn) {
+            if let Some(task) = watch.steal(now, &shared.scheduler, &self.queues.newborn) {
                 return self.count_steal(Some(task));
             }
             if now.saturating_sub(began) >= patience && !watch.is_hungry() {

@@ -41,7 +41,7 @@ fn happens() -> impl Values<Value = Happens> {
 fn child(id: &str, kind: u8) -> Settings {
     let restart = [Restart::Permanent, Restart::Transient, Restart::Temporary][usize::from(kind % 3)];
     let backs_off = kind & 64 != 0 && restart != Restart::Temporary;
-    Settings { restart, backoff: backs_off.then(Backoff::default), ..settings(id) }
+    Settings { restart, backoff: backs_off.then(Box::<Backoff>::default), ..settings(id) }
 }
 
 fn apply(world: &mut World, what: &Happens) {

@@ -101,7 +101,7 @@ fn the_supervisor_can_be_stopped_in_the_midst_of_retries() {
 }
 
 fn backing_off(backoff: Backoff) -> (&'static str, Settings) {
-    ("b", Settings { backoff: Some(backoff), ..settings("b") })
+    ("b", Settings { backoff: Some(Box::new(backoff)), ..settings("b") })
 }
 
 /// Makes `b` fail at once, whatever it waits for first; how long it waited.
