@@ -220,6 +220,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deref for Work<M, R> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
+    /// Its process was told to end by what came along a link.
+    pub(crate) fn suspected(&self) {
+        self.record.suspected();
+    }
+
+    /// Its process ends by another's doing, whatever the drop of this may look like.
+    pub(crate) fn unblamed(&self) {
+        self.record.interrupted(self.attempt, End::Otherwise, self.record.group.runtime.now());
+    }
+
     pub(crate) fn answer(mut self, result: Result<R, Failure>) {
         self.answered = true;
         self.process.count_end(result.is_ok());

@@ -36,6 +36,7 @@ mod builder;
 mod consumer;
 mod conversation;
 mod converse;
+mod crew;
 mod dead_letters;
 mod dispatcher;
 mod failure;
@@ -54,6 +55,8 @@ mod revival;
 mod root;
 mod routing;
 mod seats;
+mod shared_consumer;
+pub mod testing;
 mod view;
 mod waiting_room;
 mod yard;
@@ -75,6 +78,7 @@ pub use process::ConsumerMessage;
 pub use registration::ConsumerRegistration;
 pub use root::{Parent, RootSupervisor, Rooted};
 pub use routing::{RoutingDecision, RoutingFunction, RoutingSlot};
+pub use shared_consumer::SharedConsumer;
 pub use view::{ConsumerId, ConsumerStateView, GroupTotals};
 
 /// One second; durations read well as `10 * SECOND`.
