@@ -8,6 +8,7 @@ use crate::registration::Registration;
 use crate::revival::{Ended, Revival};
 use crate::root::Stem;
 use crate::routing::{Choice, RoutingDecision, RoutingSlot};
+use crate::slots::SlotNumber;
 use crate::view::{ConsumerId, ConsumerStateView};
 use crate::waiting_room::Wish;
 use crate::yard::{Entered, Finish, Grants, Refusal, Yard};
@@ -70,6 +71,10 @@ pub(crate) struct Group<M, R> {
     /// Those who wait for messages to be done with: the group drains, or a consumer leaves.
     watching: Mutex<Vec<Waker>>,
     watched: AtomicBool,
+    /// Whether anybody waits for a slot; written under the yard's lock.
+    pub(crate) reserving: AtomicBool,
+    /// How those who do are woken.
+    pub(crate) reservers: Mutex<IndexMap<SlotNumber, Waker, FxBuildHasher>>,
 }
 
 impl Refusal {
@@ -109,6 +114,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             numbers: AtomicU64::new(0),
             watching: Mutex::default(),
             watched: AtomicBool::new(false),
+            reserving: AtomicBool::new(false),
+            reservers: Mutex::default(),
         }
     }
 
@@ -168,6 +175,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     }
 
     pub(crate) fn grant(&self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
+        // What is free now goes to those who wait for a slot.
+        self.admit();
         if grants.is_empty() {
             return;
         }
@@ -260,6 +269,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         drop(yard);
         drop(occupant);
         self.tell_watching();
+        self.admit();
         if revival == Revival::GiveUp && ended.is_some() {
             tracing::error!(group = %self.name, consumer = %id, "given up: it fails whenever it is started");
         }

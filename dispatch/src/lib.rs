@@ -56,6 +56,8 @@ mod root;
 mod routing;
 mod seats;
 mod shared_consumer;
+mod slot;
+mod slots;
 pub mod testing;
 mod view;
 mod waiting_room;
@@ -79,6 +81,7 @@ pub use registration::ConsumerRegistration;
 pub use root::{Parent, RootSupervisor, Rooted};
 pub use routing::{RoutingDecision, RoutingFunction, RoutingSlot};
 pub use shared_consumer::SharedConsumer;
+pub use slot::{ReserveError, Slot};
 pub use view::{ConsumerId, ConsumerStateView, GroupTotals};
 
 /// One second; durations read well as `10 * SECOND`.
