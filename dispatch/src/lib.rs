@@ -65,6 +65,7 @@ mod yard;
 
 pub use all::DispatchAll;
 pub use builder::{GroupBuilder, StartGroupError};
+pub use colloquium_supervisor::{RootSupervisor, Rooted};
 pub use consumer::{Consumer, Delivery, Work};
 pub use dead_letters::DeadLetter;
 pub use dispatcher::{
@@ -78,7 +79,7 @@ pub use keeper::KeeperMessage;
 pub use outcome::{Attempt, DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
 pub use process::ConsumerMessage;
 pub use registration::ConsumerRegistration;
-pub use root::{Parent, RootSupervisor, Rooted};
+pub use root::Parent;
 pub use routing::{RoutingDecision, RoutingFunction, RoutingSlot};
 pub use shared_consumer::SharedConsumer;
 pub use slot::{ReserveError, Slot};
