@@ -136,7 +136,7 @@ impl Plan {
                 if let Some(pid) = self.runtime.current() {
                     self.runtime.exit(pid, ExitReason::Kill);
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Some(Fault::CrashAfter) | None => {}
         }
@@ -237,17 +237,20 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Rig<M, R> {
 
     /// The handler of the `n`th delivery panics before it does anything. Deliveries are counted from 1, over all messages and
     /// all processes of the consumer, each when its handler begins; a message that comes again counts again.
+    #[expect(clippy::must_use_candidate, reason = "an act")]
     pub fn crash_on(&self, n: u64) -> &Self {
         self.plan(n, Fault::Crash)
     }
 
     /// The handler of the `n`th delivery panics when it has done its work, and before that is known.
+    #[expect(clippy::must_use_candidate, reason = "an act")]
     pub fn crash_after(&self, n: u64) -> &Self {
         self.plan(n, Fault::CrashAfter)
     }
 
     /// The consumer's process is killed when the handler of the `n`th delivery is about to begin: nothing is held against the
     /// message.
+    #[expect(clippy::must_use_candidate, reason = "an act")]
     pub fn kill_on(&self, n: u64) -> &Self {
         self.plan(n, Fault::Kill)
     }
