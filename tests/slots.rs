@@ -193,3 +193,21 @@ fn a_consumer_that_holds_a_delivery_cannot_wait_for_its_own_room() {
         own.lock().expect("no panic with it").take();
     });
 }
+
+/// Whoever forgets a slot keeps its room for the group's deadline and no longer.
+#[test]
+fn a_forgotten_slot_is_given_to_the_next_in_line() {
+    on_each_size(async |runtime| {
+        let group = ConsumerGroup::alike("workers", 1, &group::Worker::registration()).waiting_room(0);
+        let group = group.deadline(Duration::from_millis(30)).start(&*runtime).await.expect("it starts");
+        let forgotten = group.try_reserve().expect("a place");
+        let next = group.reserve().await.expect("nothing else makes room");
+        assert!(group.group().snapshot().reserved <= 1, "the forgotten one counts no more");
+        drop(next);
+        let anew = group.reserve().await.expect("there is room");
+        drop(forgotten);
+        assert!(group.group().snapshot().reserved <= 1, "nor does its end take another's");
+        drop(anew);
+        assert_eq!(group.group().snapshot().reserved, 0);
+    });
+}

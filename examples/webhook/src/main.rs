@@ -98,6 +98,6 @@ async fn main() -> anyhow::Result<()> {
 async fn ctrl_c() {
     if let Err(error) = tokio::signal::ctrl_c().await {
         eprintln!("ctrl-c cannot be listened to: {error}");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
