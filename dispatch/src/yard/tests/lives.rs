@@ -215,6 +215,8 @@ impl World {
             assert!(seat.occupant.is_none() || seat.taken == here, "counted: {seat:?} {here}");
             assert!(seat.taken <= seat.room, "invariant 5: {seat:?}");
         }
+        let free: u32 = self.yard.seats.iter().map(crate::seats::Seat::free).sum();
+        assert_eq!(self.yard.seats.vacant(), usize::try_from(free).expect("small"), "free places are counted");
         let breaker = self.yard.breaker.is_open();
         let idle = self.yard.seats.iter().any(|seat| seat.free() > 0) && !self.yard.paused && !breaker;
         let any = self

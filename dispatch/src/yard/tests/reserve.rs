@@ -193,7 +193,7 @@ impl World {
         assert_eq!((slots.held(), slots.waiting()), (self.held.len(), self.line.len()), "{lived:?}");
         // Nobody waits in line while there is room that nobody was promised.
         assert!(self.line.is_empty() || self.held.len() >= self.yard.vacancies(), "{lived:?}");
-        let free: u32 = self.yard.seats.iter().map(super::super::super::seats::Seat::free).sum();
+        let free: u32 = self.yard.seats.iter().map(crate::seats::Seat::free).sum();
         assert_eq!(self.yard.seats.vacant(), free as usize, "{lived:?}");
     }
 }
