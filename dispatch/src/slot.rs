@@ -99,9 +99,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
         let group = self.shared();
         let (now, caller) = (group.runtime.now(), group.runtime.current());
         let until = now.saturating_add(group.options.deadline);
-        let reserved = group.yard().try_reserve(caller, until, now);
-        let (number, hasten) = reserved.map_err(ReserveError::new)?;
-        group.hasten(hasten);
+        let (reserved, hastened) = {
+            let mut yard = group.yard();
+            (yard.try_reserve(caller, until, now), yard.take_hastened())
+        };
+        group.hasten(hastened);
+        let number = reserved.map_err(ReserveError::new)?;
         Ok(Slot { dispatcher: self.clone(), number, spent: false })
     }
 
@@ -186,10 +189,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         let reserved = yard.reserve(caller, until, now);
         // Under the lock, so that whoever makes room afterwards sees it.
         self.reserving.store(yard.slots.waiting() > 0, Ordering::Relaxed);
+        let hastened = yard.take_hastened();
         drop(yard);
-        let (number, hasten) = reserved.map_err(ReserveError::new)?;
-        self.hasten(hasten);
-        Ok(number)
+        self.hasten(hastened);
+        reserved.map_err(ReserveError::new)
     }
 
     /// Waits until the slot waits no more.
@@ -214,10 +217,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         }
         let now = self.runtime.now();
         let mut yard = self.yard();
-        let (admitted, hasten) = yard.admit(now.saturating_add(self.options.deadline), now);
+        let admitted = yard.admit(now.saturating_add(self.options.deadline), now);
         self.reserving.store(yard.slots.waiting() > 0, Ordering::Relaxed);
+        let hastened = yard.take_hastened();
         drop(yard);
-        self.hasten(hasten);
+        self.hasten(hastened);
         for number in admitted {
             let waker = self.reservers.lock().swap_remove(&number);
             if let Some(waker) = waker {

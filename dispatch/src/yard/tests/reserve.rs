@@ -78,7 +78,7 @@ impl World {
         for grant in grants {
             assert!(self.out.insert(grant.ticket));
         }
-        let (admitted, _) = self.yard.admit(LATE, Duration::ZERO);
+        let admitted = self.yard.admit(LATE, Duration::ZERO);
         for number in admitted {
             assert_eq!(self.line.remove(0), number, "in order");
             if self.yard.slots.state(number) == SlotState::Held {
@@ -94,7 +94,7 @@ impl World {
         let request =
             Request { id: message, key: Some(1), deadline: LATE, choice: Choice::RoundRobin, caller: None, slot };
         let mut number = None;
-        let (entered, _) = self.yard.enter(request, message, false, Duration::ZERO, |_, slot| number = Some(slot));
+        let entered = self.yard.enter(request, message, false, Duration::ZERO, |_, slot| number = Some(slot));
         if let Entered::Refused(refusal) = entered {
             self.granted(Vec::new());
             return Err(refusal);
@@ -112,7 +112,7 @@ impl World {
         let closing = self.yard.closing;
         match act {
             Act::Try => match self.yard.try_reserve(None, LATE, Duration::ZERO) {
-                Ok((number, _)) => {
+                Ok(number) => {
                     assert!(!closing && crowded < spare);
                     assert!(self.held.insert(number));
                 }
@@ -120,8 +120,8 @@ impl World {
                 Err(refusal) => assert_eq!((refusal, closing), (Refusal::Closed, true)),
             },
             Act::Reserve => match self.yard.reserve(None, LATE, Duration::ZERO) {
-                Ok((number, _)) if crowded < spare => assert!(self.held.insert(number)),
-                Ok((number, _)) => self.line.push(number),
+                Ok(number) if crowded < spare => assert!(self.held.insert(number)),
+                Ok(number) => self.line.push(number),
                 Err(refusal) => assert_eq!((refusal, closing), (Refusal::Closed, true)),
             },
             Act::Dispatch => {
@@ -168,14 +168,15 @@ impl World {
         if self.incarnation == 0 {
             return;
         }
-        let ended = Ended::After { lived: LATE, completed: true, started: true };
-        let (_, _) = self.yard.down(self.consumer(), self.incarnation, Some(ended));
+        let ended = Ended::After { lived: LATE, completed: true, started: true, killed: false };
+        let (.., grants) = self.yard.down(self.consumer(), self.incarnation, Some(ended));
         self.incarnation = 0;
+        self.granted(grants);
         for message in std::mem::take(&mut self.out) {
             let number = self.inside[&message];
             let grants = self.yard.park(number, Finish::Lost, Duration::ZERO);
             self.granted(grants);
-            match self.yard.again(number, Choice::RoundRobin, Wish::default(), Duration::ZERO).0 {
+            match self.yard.again(number, Choice::RoundRobin, Wish::default(), Duration::ZERO) {
                 Entered::Out(_) => assert!(self.out.insert(message)),
                 Entered::Waits => {}
                 Entered::Refused(refusal) => {
@@ -220,7 +221,7 @@ fn no_slot_is_ever_refused_for_lack_of_room_and_no_promise_is_broken() {
 fn a_slot_whose_time_is_over_is_worth_nothing() {
     let mut world = World::new(0);
     let (soon, later) = (Duration::from_secs(3), Duration::from_secs(4));
-    let (number, _) = world.yard.try_reserve(None, soon, Duration::ZERO).expect("there is a place");
+    let number = world.yard.try_reserve(None, soon, Duration::ZERO).expect("there is a place");
     let (.., next) = world.yard.due(Duration::from_secs(2));
     assert_eq!(next, soon, "somebody looks when it is over");
     assert!(matches!(world.dispatch(None), Err(Refusal::Overloaded { .. })));
