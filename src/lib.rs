@@ -10,12 +10,18 @@ pub use colloquium_dispatch::*;
 pub use colloquium_runtime::*;
 pub use colloquium_supervisor::*;
 
+/// What tests need: one test on threads and on many seeds, probes, and a consumer alone ([`testing::Rig`]).
+pub mod testing {
+    pub use colloquium_dispatch::testing::*;
+    pub use colloquium_runtime::testing::*;
+}
+
 /// What most programs need.
 pub mod prelude {
     pub use colloquium_dispatch::DispatchErrorKind::*;
     pub use colloquium_dispatch::{
         Consumer, ConsumerGroup, ConsumerRegistration, Deliveries, Delivery, DispatchConversation, DispatchError,
-        DispatchErrorKind, DispatchOutcome, Failure, OrFailure, Rooted, RoutingFunction, SECOND,
+        DispatchErrorKind, DispatchOutcome, Failure, OrFailure, Rooted, RoutingFunction, SECOND, SharedConsumer,
     };
     pub use colloquium_runtime::{
         Address, Context, Down, Exit, ExitReason, Mailbox, MonitorRef, Pid, ReplyTo, Runtime,

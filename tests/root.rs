@@ -4,7 +4,10 @@ mod tree;
 mod workers;
 
 use colloquium::tree::{EndCause, FinalReport, Look, Root, RootError, RunningRoot, State, Tree};
-use colloquium::{ChildSpec, Context, ExitReason, Runtime, Simulation, SupervisionTree, Supervisor};
+use colloquium::{
+    ChildSpec, ConsumerGroup, ConsumerRegistration, Context, Delivery, ExitReason, Failure, Rooted, Runtime,
+    Simulation, SupervisionTree, Supervisor,
+};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -372,5 +375,75 @@ fn a_root_that_does_not_start_leaves_nothing() {
         let root = Root::new(three(&Log::default(), Supervisor::new()).0).dump_socket(nowhere).start(&runtime).await;
         assert!(root.is_err());
         until(&runtime, || runtime.processes().is_empty()).await;
+    });
+}
+
+#[test]
+fn a_runtime_has_one_root_and_finds_it_by_its_name() {
+    on_sizes(&SIZES, async |runtime| {
+        let supervisor = three(&Log::default(), Supervisor::new()).0;
+        let (root, dumps) = start(&runtime, Root::new(supervisor).id("app")).await;
+        let found = runtime.root().supervisor().await.expect("it is there");
+        assert_eq!(found.pid(), root.supervisor().pid());
+        let tree = runtime.root().tree().await.expect("it is there");
+        tree.add_root("another", found.observe());
+        let dump = root.tree().look(&Look::new());
+        let ids: Vec<_> = dump.trees.iter().map(|tree| (tree.id.as_str(), tree.children.len())).collect();
+        assert_eq!(ids, [("app", 3), ("another", 3)], "there is one tree");
+        assert!(root.stop(LONG).await.is_clean() && dumps.try_recv().is_err());
+    });
+}
+
+#[test]
+fn a_root_that_nobody_started_is_started_once_and_its_end_is_the_runtimes() {
+    on_sizes(&SIZES, async |runtime| {
+        let (tell, told) = channel();
+        let asking: Vec<_> = (0..8)
+            .map(|_| {
+                let (handle, tell) = (runtime.handle(), tell.clone());
+                runtime.spawn(async move |_: Context<()>| {
+                    let root = handle.root().supervisor().await.expect("it starts");
+                    tell.send(root.pid()).expect("the test waits");
+                })
+            })
+            .collect();
+        for process in asking {
+            process.expect("room for a process").ended().await;
+        }
+        let root = runtime.root().supervisor().await.expect("it is there");
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [root.pid(); 8]);
+        let child = mortal("child", &Log::default()).build().expect("it will do");
+        root.start_child(child).await.expect("it starts");
+        let tree = runtime.root().tree().await.expect("it is there");
+        let dump = tree.look(&Look::new());
+        assert_eq!((dump.trees.len(), dump.trees[0].id.as_str(), dump.trees[0].children.len()), (1, "root", 1));
+        root.address().kill();
+        until(&runtime, || runtime.is_shutting_down()).await;
+    });
+}
+
+#[test]
+fn groups_stand_under_whatever_supervisor_they_are_started_under() {
+    on_sizes(&SIZES, async |runtime| {
+        let (root, _dumps) = start(&runtime, Root::new(Supervisor::new())).await;
+        let group = |name| {
+            let same = ConsumerRegistration::function(async |n: Delivery<u64>| Ok::<_, Failure>(*n));
+            ConsumerGroup::alike(name, 1, &same)
+        };
+        let first = group("first").start(&root).await.expect("it starts");
+        let second = group("second").start(root.supervisor()).await.expect("it starts");
+        let third = group("third").start(&runtime.root()).await.expect("it starts");
+        for (n, group) in [&first, &second, &third].into_iter().enumerate() {
+            let n = u64::try_from(n).expect("small");
+            assert_eq!(group.dispatch(n).await.expect("completed").into_output(), n);
+        }
+        let dump = runtime.root().tree().await.expect("it is there").look(&Look::new());
+        let ids: Vec<_> = dump.trees[0].children.iter().map(|child| child.id.as_str()).collect();
+        assert_eq!((dump.trees.len(), ids), (1, vec!["first", "second", "third"]));
+        second.drain(LONG).await;
+        let dump = root.tree().look(&Look::new());
+        assert_eq!(dump.trees[0].children.len(), 2, "a group that was drained leaves nothing behind");
+        assert!(root.stop(LONG).await.is_clean());
+        assert!(first.dispatch(1).await.is_err());
     });
 }

@@ -42,7 +42,7 @@ struct Layer {
     below: &'static [&'static str],
 }
 
-const LAYERS: [Layer; 6] = [
+const LAYERS: [Layer; 7] = [
     Layer { package: "colloquium-runtime", folder: "runtime", below: &[] },
     Layer { package: "colloquium-supervisor", folder: "supervisor", below: &["colloquium-runtime"] },
     Layer {
@@ -60,6 +60,7 @@ const LAYERS: [Layer; 6] = [
         folder: "",
         below: &["colloquium-runtime", "colloquium-supervisor", "colloquium-transport", "colloquium-dispatch"],
     },
+    Layer { package: "webhook", folder: "examples/webhook", below: &["colloquium"] },
     Layer { package: "with_tokio", folder: "examples/with_tokio", below: &["colloquium"] },
 ];
 

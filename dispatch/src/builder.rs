@@ -8,6 +8,7 @@ use crate::registration::{ConsumerRegistration, Registration, child};
 use crate::root::{Grip, Parent, Stem};
 use crate::routing::{RoutingSlot, hash_of};
 use crate::yard::{Bounds, Yard};
+use colloquium_supervisor::tree::RootError;
 use colloquium_supervisor::{AutoShutdown, ChildSpec, Restart, SpecError, StartChildError, StartError, Supervisor};
 use std::fmt;
 use std::hash::Hash;
@@ -36,12 +37,24 @@ pub enum StartGroupError {
     /// It did not start under the supervisor that it was to have.
     #[error(transparent)]
     Child(#[from] StartChildError),
+    /// The runtime's root, under which it was to stand, did not start.
+    #[error(transparent)]
+    Root(Arc<RootError>),
     /// Its name will not do.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// It ended as soon as it was started.
     #[error("the group has ended")]
     Gone,
+}
+
+impl From<RootError> for StartGroupError {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Start(error) => Self::Start(error),
+            other => Self::Root(Arc::new(other)),
+        }
+    }
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> GroupBuilder<M, R> {

@@ -3,7 +3,7 @@ use crate::blame::End;
 use crate::failure::Failure;
 use crate::process::Process;
 use crate::record::Record;
-use colloquium_runtime::{BlockingError, CancelFlag, ExitReason, Handle};
+use colloquium_runtime::{BlockingErrorKind, CancelFlag, ExitReason, Handle};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
@@ -125,11 +125,12 @@ impl<M: Send + Sync + 'static> Delivery<M> {
     ///
     /// # Errors
     ///
-    /// As [`Handle::run_blocking`]: no thread to be had, or a panic of the work.
+    /// As [`Handle::run_blocking`]: no thread to be had, or a panic of the work. By `?` the message is tried again;
+    /// [`OrFailure`](crate::OrFailure) says otherwise.
     pub async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&M) -> T + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, BlockingErrorKind> {
         self.run_blocking_cancellable(move |message, _| work(message)).await
     }
 
@@ -141,10 +142,10 @@ impl<M: Send + Sync + 'static> Delivery<M> {
     pub async fn run_blocking_cancellable<T: Send + 'static>(
         &self,
         work: impl FnOnce(&M, CancelFlag) -> T + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, BlockingErrorKind> {
         let message = self.message();
         let job = self.carried.runtime().run_blocking(move |cancel| work(&message, cancel));
-        job.await.map_err(|error: BlockingError<_>| Failure::retry(error.to_string()))
+        job.await.map_err(|error| error.kind().clone())
     }
 }
 
@@ -220,6 +221,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deref for Work<M, R> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
+    /// Its process was told to end by what came along a link.
+    pub(crate) fn suspected(&self) {
+        self.record.suspected();
+    }
+
+    /// Its process ends by another's doing, whatever the drop of this may look like.
+    pub(crate) fn unblamed(&self) {
+        self.record.interrupted(self.attempt, End::Otherwise, self.record.group.runtime.now());
+    }
+
     pub(crate) fn answer(mut self, result: Result<R, Failure>) {
         self.answered = true;
         self.process.count_end(result.is_ok());

@@ -6,6 +6,8 @@ use crate::handle::ConsumerGroup;
 use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
 use crate::record::{Record, Told};
 use crate::routing::hash_of;
+use crate::slot::Slot;
+use crate::slots::SlotNumber;
 use crate::yard::{Entered, Refusal, Request};
 use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, SetMessage};
 use std::fmt;
@@ -102,6 +104,13 @@ struct Asked {
     key: Option<u64>,
     id: Option<u64>,
     at_most_once: bool,
+    slot: Option<SlotNumber>,
+}
+
+/// What a dispatch goes by.
+enum Via<'a, M: Send + Sync + 'static, R: Send + 'static> {
+    Dispatcher(&'a DispatchConversation<M, R>),
+    Slot(Slot<M, R>),
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
@@ -120,6 +129,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
         supervisor: ConversationSupervisor,
     ) -> Self {
         Self { group: Arc::clone(group.shared()), executor, supervisor }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Group<M, R>> {
+        &self.group
     }
 
     /// The group.
@@ -151,7 +164,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
     /// Dropping the future cancels the dispatch: a message that no handler has begun with is withdrawn; a handler that has is
     /// told, and may finish.
     pub fn dispatch(&self, message: impl Into<Arc<M>>) -> Dispatch<'_, M, R> {
-        Dispatch { dispatcher: self, message: message.into(), asked: Asked::default() }
+        Dispatch { via: Via::Dispatcher(self), message: message.into(), asked: Asked::default() }
     }
 
     /// As [`DispatchConversation::dispatch`], for a thread that is no worker of a runtime: it waits for the outcome.
@@ -191,6 +204,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             deadline,
             choice,
             caller: group.runtime.current(),
+            slot: asked.slot,
         };
         let options = &group.options;
         let terms =
@@ -245,9 +259,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
 /// A dispatch that is about to begin: options, then `await`, or [`Dispatch::start`].
 #[must_use = "a dispatch does nothing unless it is awaited or started"]
 pub struct Dispatch<'a, M: Send + Sync + 'static, R: Send + 'static> {
-    dispatcher: &'a DispatchConversation<M, R>,
+    via: Via<'a, M, R>,
     message: Arc<M>,
     asked: Asked,
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Dispatch<'static, M, R> {
+    pub(crate) fn with_slot(slot: Slot<M, R>, message: Arc<M>) -> Self {
+        let asked = Asked { slot: Some(slot.number()), ..Asked::default() };
+        Self { via: Via::Slot(slot), message, asked }
+    }
 }
 
 impl<'a, M: Send + Sync + 'static, R: Send + 'static> Dispatch<'a, M, R> {
@@ -289,8 +310,12 @@ impl<'a, M: Send + Sync + 'static, R: Send + 'static> Dispatch<'a, M, R> {
 }
 
 fn begin<M: Send + Sync + 'static, R: Send + 'static>(dispatch: Dispatch<'_, M, R>, accepted: bool) -> State<M, R> {
-    let Dispatch { dispatcher, message, asked } = dispatch;
-    match dispatcher.begin(message, asked, accepted) {
+    let Dispatch { via, message, asked } = dispatch;
+    let begun = match via {
+        Via::Dispatcher(dispatcher) => dispatcher.begin(message, asked, accepted),
+        Via::Slot(slot) => slot.dispatcher().begin(message, asked, accepted).inspect(|_| slot.spent()),
+    };
+    match begun {
         Ok(record) => State::Begun(record, true),
         Err(error) => State::Refused(Some(error)),
     }

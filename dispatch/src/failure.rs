@@ -1,6 +1,6 @@
 //! Pure: what a handler returns that has not completed its message, and what it wants done with that.
 use crate::conversation::Wanted;
-use colloquium_runtime::ExitReason;
+use colloquium_runtime::{BlockingErrorKind, ExitReason};
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -66,6 +66,20 @@ impl fmt::Display for Failure {
 /// assert_eq!(parse("7").unwrap(), 7);
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
 /// ```
+///
+/// What [`Delivery::run_blocking`](crate::Delivery::run_blocking) returns can be judged at once. That the runtime had no thread for the
+/// work is no fault of the message, which is tried again after that whatever is said here; a panic of the work is what is meant.
+///
+/// ```
+/// use colloquium_dispatch::{Delivery, Failure, OrFailure};
+///
+/// async fn count(text: Delivery<String>) -> Result<usize, Failure> {
+///     text.run_blocking(|text| text.chars().count()).await.or_discard()
+/// }
+/// async fn parse(text: Delivery<String>) -> Result<u32, Failure> {
+///     text.run_blocking(|text| text.parse()).await?.or_discard() // the work's own error
+/// }
+/// ```
 pub trait OrFailure<T>: Sized {
     /// An error discards the message.
     ///
@@ -84,7 +98,11 @@ pub trait OrFailure<T>: Sized {
 
 impl<T, E: Into<Box<dyn Error + Send + Sync>>> OrFailure<T> for Result<T, E> {
     fn or_discard(self) -> Result<T, Failure> {
-        self.map_err(Failure::discard)
+        self.map_err(|cause| {
+            let cause = cause.into();
+            let refused = cause.downcast_ref().is_some_and(|kind| !matches!(kind, BlockingErrorKind::Panicked(_)));
+            if refused { Failure::retry(cause) } else { Failure::discard(cause) }
+        })
     }
 
     fn or_retry_after(self, time: Duration) -> Result<T, Failure> {
@@ -100,5 +118,29 @@ pub(crate) fn caught<T>(function: impl FnOnce() -> T) -> Option<T> {
             drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_the_runtime_had_no_thread_never_discards_a_message() {
+        let wanted = |kind: BlockingErrorKind| {
+            let result: Result<(), Failure> = Err(kind).or_discard();
+            result.map_err(|failure| failure.wanted)
+        };
+        for kind in [
+            BlockingErrorKind::Full,
+            BlockingErrorKind::NoThread,
+            BlockingErrorKind::ShuttingDown,
+            BlockingErrorKind::ProcessEnded,
+            BlockingErrorKind::LeftBehind,
+        ] {
+            assert_eq!(wanted(kind), Err(Wanted::Retry));
+        }
+        let other: Result<(), Failure> = Err("malformed").or_discard();
+        assert_eq!(other.map_err(|failure| failure.wanted), Err(Wanted::Discard));
     }
 }

@@ -9,6 +9,7 @@ use crate::registration::Registration;
 use crate::revival::{Ended, Revival};
 use crate::root::Stem;
 use crate::routing::{Choice, RoutingDecision, RoutingSlot};
+use crate::slots::SlotNumber;
 use crate::view::{ConsumerId, ConsumerStateView};
 use crate::waiting_room::Wish;
 use crate::yard::{Entered, Finish, Grants, Refusal, Yard};
@@ -70,6 +71,10 @@ pub(crate) struct Group<M, R> {
     /// Those who wait for messages to be done with: the group drains, or a consumer leaves.
     watching: Mutex<Vec<Waker>>,
     watched: AtomicBool,
+    /// Whether anybody waits for a slot; written under the yard's lock.
+    pub(crate) reserving: AtomicBool,
+    /// How those who do are woken.
+    pub(crate) reservers: Mutex<IndexMap<SlotNumber, Waker, FxBuildHasher>>,
 }
 
 /// What the yard made of a message's leaving its place, to be seen to when no lock is held.
@@ -123,6 +128,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             numbers: AtomicU64::new(0),
             watching: Mutex::default(),
             watched: AtomicBool::new(false),
+            reserving: AtomicBool::new(false),
+            reservers: Mutex::default(),
         }
     }
 
@@ -177,6 +184,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     }
 
     pub(crate) fn grant(&self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
+        // What is free now goes to those who wait for a slot.
+        self.admit();
         if grants.is_empty() {
             return;
         }

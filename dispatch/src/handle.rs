@@ -66,6 +66,10 @@ pub struct GroupSnapshot {
     pub waiting: usize,
     /// Since when the oldest of them waits for room, in the runtime's time.
     pub oldest: Option<Duration>,
+    /// Slots that are held ([`DispatchConversation::reserve`](crate::DispatchConversation::reserve)).
+    pub reserved: usize,
+    /// Those who wait for a slot.
+    pub reserving: usize,
     /// Keys that are taken.
     pub keys: usize,
     /// The breaker is open: deliveries crash, whatever they are.
@@ -161,6 +165,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
             consumers: yard.seats.views(),
             in_flight: yard.len(),
             waiting: yard.waiting(),
+            reserved: yard.slots.held(),
+            reserving: yard.slots.waiting(),
             oldest: yard.oldest(),
             keys: yard.keys(),
             breaker_open: yard.breaker.is_open(),
@@ -327,6 +333,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
             yard.closing = true;
             yard.tickets()
         };
+        self.group.admit();
         all.iter().for_each(|record| record.decide_parked(DispatchErrorKind::Closed));
         drop(all);
         let empty = || self.group.yard().len() == 0;

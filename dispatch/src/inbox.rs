@@ -24,6 +24,15 @@ pub struct Deliveries<M, R> {
     stopping: bool,
 }
 
+/// What comes to a consumer that handles several deliveries at a time.
+pub(crate) enum Came<M: Send + Sync + 'static, R: Send + 'static> {
+    Work(Work<M, R>),
+    /// The conversation of a delivery is gone.
+    Cancel,
+    Stop,
+    End(ExitReason),
+}
+
 /// What an exit signal means to a consumer.
 enum Meaning {
     Nothing,
@@ -126,8 +135,38 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
         }
     }
 
+    /// Whether the consumer is to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// The next thing that comes while handlers are at work; a delivery is begun. Once the consumer is to stop, no more are.
+    pub(crate) fn poll_beside(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Came<M, R>> {
+        loop {
+            let Poll::Ready(message) = pin!(self.ctx.recv()).poll(cx) else { return Poll::Pending };
+            match message.0 {
+                // It goes elsewhere when this process has ended.
+                Told::Deliver(..) if self.stopping => {}
+                Told::Deliver(record, attempt) => {
+                    if let Some(work) = Work::begin(record, attempt, &self.process) {
+                        return Poll::Ready(Came::Work(work));
+                    }
+                }
+                Told::Exit(exit) => match self.meaning(&exit) {
+                    Meaning::Nothing => {}
+                    Meaning::Cancel => return Poll::Ready(Came::Cancel),
+                    Meaning::End(reason) => return Poll::Ready(Came::End(reason)),
+                    Meaning::Stop => {
+                        self.stopping = true;
+                        return Poll::Ready(Came::Stop);
+                    }
+                },
+            }
+        }
+    }
+
     /// Ends this process, as one that does not trap exits.
-    async fn end(&mut self, reason: ExitReason) {
+    pub(crate) async fn end(&mut self, reason: ExitReason) {
         self.process.follows.store(true, Ordering::Relaxed);
         self.ctx.untrap_exits();
         self.ctx.exit(reason).await;

@@ -36,6 +36,7 @@ mod builder;
 mod consumer;
 mod conversation;
 mod converse;
+mod crew;
 mod dead_letters;
 mod dispatcher;
 mod failure;
@@ -54,12 +55,17 @@ mod revival;
 mod root;
 mod routing;
 mod seats;
+mod shared_consumer;
+mod slot;
+mod slots;
+pub mod testing;
 mod view;
 mod waiting_room;
 mod yard;
 
 pub use all::DispatchAll;
 pub use builder::{GroupBuilder, StartGroupError};
+pub use colloquium_supervisor::{RootSupervisor, Rooted};
 pub use consumer::{Consumer, Delivery, Work};
 pub use dead_letters::DeadLetter;
 pub use dispatcher::{
@@ -73,8 +79,10 @@ pub use keeper::KeeperMessage;
 pub use outcome::{Attempt, DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
 pub use process::ConsumerMessage;
 pub use registration::ConsumerRegistration;
-pub use root::{Parent, RootSupervisor, Rooted};
+pub use root::Parent;
 pub use routing::{RoutingDecision, RoutingFunction, RoutingSlot};
+pub use shared_consumer::SharedConsumer;
+pub use slot::{ReserveError, Slot};
 pub use view::{ConsumerId, ConsumerStateView, GroupTotals};
 
 /// One second; durations read well as `10 * SECOND`.

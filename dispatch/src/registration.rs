@@ -5,6 +5,7 @@ use crate::group::Group;
 use crate::inbox::Deliveries;
 use crate::process::{ConsumerMessage, Process};
 use crate::revival::{Ended, Revival};
+use crate::shared_consumer::{SharedConsumer, serve_shared};
 use crate::view::{ConsumerId, tags};
 use colloquium_runtime::{Context, ExitReason, Mailbox};
 use colloquium_supervisor::{Backoff, ChildBuilder, ChildSpec, Ready, Restart};
@@ -43,6 +44,23 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerRegistration<M, R> {
             Box::pin(async move {
                 let consumer = started.await.map_err(Into::into)?;
                 Ok(Box::new(move |inbox| Box::pin(serve(inbox, consumer)) as Boxed<_>) as Body<M, R>)
+            })
+        }))
+    }
+
+    /// A [`SharedConsumer`], made anew for each process by `start`, as by [`ConsumerRegistration::of`]. It handles as many messages
+    /// side by side as it has [room](ConsumerRegistration::room).
+    pub fn shared<C, E, Fut>(start: impl Fn() -> Fut + Send + Sync + 'static) -> Self
+    where
+        C: SharedConsumer<Message = M, Output = R>,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        Fut: Future<Output = Result<C, E>> + Send + 'static,
+    {
+        Self::new(Arc::new(move || {
+            let started = start();
+            Box::pin(async move {
+                let consumer = started.await.map_err(Into::into)?;
+                Ok(Box::new(move |inbox| Box::pin(serve_shared(inbox, consumer)) as Boxed<_>) as Body<M, R>)
             })
         }))
     }

@@ -1,54 +1,12 @@
 //! Driver: where a group can be started: on its own, under a supervisor, or under the runtime's root.
 use crate::builder::StartGroupError;
-use colloquium_runtime::{Handle, Runtime, SpawnError};
-use colloquium_supervisor::{
-    ChildSpec, DeleteChildError, StartError, Supervisor, SupervisorMessage, SupervisorRef, WedgedProcess,
-};
+use colloquium_runtime::{Handle, Runtime};
+use colloquium_supervisor::tree::RunningRoot;
+use colloquium_supervisor::{ChildSpec, DeleteChildError, RootSupervisor, Supervisor, SupervisorRef, WedgedProcess};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The name under which the root is registered.
-const ROOT: &str = "root";
-
-/// A runtime's root supervisor, which is started when something is first started under it.
-#[derive(Clone, Debug)]
-pub struct RootSupervisor(Handle);
-
-/// Gives each runtime a root.
-pub trait Rooted {
-    /// The root supervisor of this runtime: one for one, registered as `root`.
-    fn root(&self) -> RootSupervisor;
-}
-
-impl Rooted for Handle {
-    fn root(&self) -> RootSupervisor {
-        RootSupervisor(self.clone())
-    }
-}
-
-impl RootSupervisor {
-    /// The supervisor itself.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`] if it was not there and did not start.
-    pub async fn supervisor(&self) -> Result<SupervisorRef, StartError> {
-        loop {
-            if let Ok(address) = self.0.whereis::<SupervisorMessage>(ROOT)
-                && let Ok(supervisor) = SupervisorRef::of(&address).await
-            {
-                return Ok(supervisor);
-            }
-            match Supervisor::new().name(ROOT).label(ROOT).start(&self.0).await {
-                // Somebody else was first.
-                Err(StartError::Spawn(SpawnError::Name(_))) if self.0.whereis::<SupervisorMessage>(ROOT).is_ok() => {}
-                other => return other,
-            }
-        }
-    }
-}
 
 type Making = Box<dyn FnMut() -> Supervisor + Send>;
 type Started<'a> = Pin<Box<dyn Future<Output = Result<Stem, StartGroupError>> + Send + 'a>>;
@@ -83,7 +41,8 @@ impl Stem {
     }
 }
 
-/// Whatever a group can be started under: a runtime's [`RootSupervisor`], or a runtime itself and then nobody.
+/// Whatever a group can be started under: a runtime's root ([`RootSupervisor`], [`RunningRoot`]), any supervisor, or a runtime
+/// itself and then nobody.
 pub trait Parent: sealed::Sealed + Sync {
     #[doc(hidden)]
     fn start_tree(&self, grip: Grip) -> Begun<'_>;
@@ -102,6 +61,8 @@ pub struct Begun<'a>(pub(crate) Started<'a>);
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::RootSupervisor {}
+    impl Sealed for super::RunningRoot {}
+    impl Sealed for super::SupervisorRef {}
     impl Sealed for super::Handle {}
     impl Sealed for super::Runtime {}
 }
@@ -145,6 +106,26 @@ impl Parent for RootSupervisor {
     }
 
     fn grip(&self) -> Handle {
-        self.0.clone()
+        self.runtime().clone()
+    }
+}
+
+impl Parent for RunningRoot {
+    fn start_tree(&self, grip: Grip) -> Begun<'_> {
+        self.supervisor().start_tree(grip)
+    }
+
+    fn grip(&self) -> Handle {
+        self.supervisor().grip()
+    }
+}
+
+impl Parent for SupervisorRef {
+    fn start_tree(&self, grip: Grip) -> Begun<'_> {
+        Begun(Box::pin(under(self.clone(), grip)))
+    }
+
+    fn grip(&self) -> Handle {
+        self.runtime().clone()
     }
 }

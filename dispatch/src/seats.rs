@@ -78,6 +78,8 @@ pub(crate) struct Seats<A> {
     /// A bit for each position that has room.
     open: Vec<u64>,
     usable: usize,
+    /// Free places, over all.
+    vacant: usize,
     ring: Ring,
     cursor: usize,
     next: u64,
@@ -85,7 +87,7 @@ pub(crate) struct Seats<A> {
 
 impl<A: Occupant> Seats<A> {
     pub(crate) fn new() -> Self {
-        Self { seats: Vec::new(), open: Vec::new(), usable: 0, ring: Ring::default(), cursor: 0, next: 0 }
+        Self { seats: Vec::new(), open: Vec::new(), usable: 0, vacant: 0, ring: Ring::default(), cursor: 0, next: 0 }
     }
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Seat<A>> {
@@ -112,10 +114,12 @@ impl<A: Occupant> Seats<A> {
     /// Changes a seat, and counts anew what depends on it.
     pub(crate) fn change<R>(&mut self, position: usize, change: impl FnOnce(&mut Seat<A>) -> R) -> R {
         let seat = &mut self.seats[position];
-        let was = seat.is_usable();
+        let (was, had) = (seat.is_usable(), seat.free());
         let result = change(seat);
-        let (is, open) = (seat.is_usable(), seat.free() > 0);
+        let (is, has) = (seat.is_usable(), seat.free());
+        let open = has > 0;
         self.usable = self.usable + usize::from(is) - usize::from(was);
+        self.vacant = self.vacant + has as usize - had as usize;
         let bit = 1 << (position % 64);
         if open {
             self.open[position / 64] |= bit;
@@ -163,6 +167,7 @@ impl<A: Occupant> Seats<A> {
         self.ring.leave(id);
         let seat = self.seats.remove(position);
         self.usable -= usize::from(seat.is_usable());
+        self.vacant -= seat.free() as usize;
         self.open = vec![0; self.seats.len().div_ceil(64)];
         for (at, seat) in self.seats.iter().enumerate() {
             if seat.free() > 0 {
@@ -170,6 +175,10 @@ impl<A: Occupant> Seats<A> {
             }
         }
         Some(seat)
+    }
+
+    pub(crate) fn vacant(&self) -> usize {
+        self.vacant
     }
 
     pub(crate) fn usable(&self) -> usize {

@@ -94,7 +94,7 @@ pub struct GroupTotals {
     pub crashed: u64,
     /// Deliveries that were lost through no fault of theirs.
     pub lost: u64,
-    /// Messages that were turned away.
+    /// Messages that were turned away, and slots that were not to be had.
     pub refused: u64,
     /// Processes of consumers that ended without having been asked to.
     pub restarts: u64,

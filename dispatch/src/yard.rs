@@ -3,13 +3,14 @@
 //! It composes the machines that decide parts of this ([`Seats`], [`WaitingRoom`], [`Lanes`], [`Breaker`]). Between two calls
 //! this holds: a consumer that has room has it because nobody who waits takes it. What consumers do to it is in `changes.rs`.
 mod changes;
+mod reserve;
 
 use crate::breaker::{Breaker, Pass};
 use crate::lanes::{Entered as Lane, Lanes};
-use crate::limits;
 use crate::retry::Chance;
 use crate::routing::Choice;
 use crate::seats::{Chosen, Occupant, Seats};
+use crate::slots::{SlotNumber, Slots};
 use crate::view::{ConsumerId, GroupTotals};
 use crate::waiting_room::{WaitingRoom, Wish};
 use colloquium_runtime::Pid;
@@ -70,6 +71,8 @@ pub(crate) struct Request {
     pub(crate) choice: Choice,
     /// The process that dispatches, if it is one.
     pub(crate) caller: Option<Pid>,
+    /// The room that was kept for it.
+    pub(crate) slot: Option<SlotNumber>,
 }
 
 /// How a delivery ended, as far as its consumer and the group are concerned.
@@ -117,6 +120,7 @@ pub(crate) struct Yard<T, A> {
     entries: Slab<Entry<T>>,
     room: WaitingRoom<usize>,
     lanes: Lanes<usize>,
+    pub(crate) slots: Slots,
     pub(crate) breaker: Breaker,
     chance: Chance,
     pub(crate) closing: bool,
@@ -141,6 +145,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             entries: Slab::new(),
             room: WaitingRoom::default(),
             lanes: Lanes::default(),
+            slots: Slots::default(),
             breaker: Breaker::default(),
             chance: Chance(seed),
             closing: false,
@@ -200,6 +205,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         now: Duration,
         number: impl FnOnce(&T, usize),
     ) -> Entered<A> {
+        let request = Request { slot: request.slot.filter(|slot| self.slots.spend(*slot)), ..request };
         if self.closing {
             return Entered::Refused(Refusal::Closed);
         }
@@ -216,13 +222,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let chosen = if held || routes_itself { Chosen::Wait(wish) } else { self.pick(request.choice, wish) };
         let at = match chosen {
             Chosen::Unknown => return Entered::Refused(Refusal::Unknown),
-            Chosen::Wait(_) if self.is_full(now) => {
+            _ if request.slot.is_none() && self.turns_away(chosen, now) => {
                 self.totals.refused += 1;
                 let retry_after = self.retry_after(now);
                 return Entered::Refused(Refusal::Overloaded { retry_after });
             }
             Chosen::Wait(_) | Chosen::At(_) => {
-                match request.key.map(|key| self.lanes.enter(key, slot, self.bounds.per_key)) {
+                let per_key = if request.slot.is_some() { usize::MAX } else { self.bounds.per_key };
+                match request.key.map(|key| self.lanes.enter(key, slot, per_key)) {
                     Some(Lane::Full) => {
                         self.totals.refused += 1;
                         let retry_after = self.retry_after(now);
@@ -264,19 +271,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     #[must_use]
     pub(crate) fn take_hastened(&mut self) -> bool {
         std::mem::take(&mut self.hastened)
-    }
-
-    fn is_full(&mut self, now: Duration) -> bool {
-        self.waiting() >= self.bounds.waiting || self.room.is_pressed(self.bounds.max_wait, now)
-    }
-
-    /// How long what waits now will take, at the rate of the last time.
-    fn retry_after(&self, now: Duration) -> Duration {
-        let (since, completed) = self.rate;
-        let span = now.saturating_sub(since).max(limits::TICK);
-        let each = span.checked_div(u32::try_from(completed).unwrap_or(u32::MAX)).unwrap_or(self.bounds.max_wait);
-        let all = each.saturating_mul(u32::try_from(self.waiting()).unwrap_or(u32::MAX));
-        all.clamp(limits::TICK, self.bounds.max_wait)
     }
 
     /// Chooses, unless all have to wait.

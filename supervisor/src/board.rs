@@ -5,6 +5,7 @@
 //! process which is stuck can never hold it. The lock of the subtrees is never held together with it.
 use crate::children::Key;
 use crate::state::Machine;
+use crate::tree::{Tree, WeakTree};
 use colloquium_runtime::{Handle, Pid};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ struct Inner {
     subtrees: Mutex<BTreeMap<Key, Board>>,
     /// Requests on their way: they bound what can stand in the supervisor's mailbox.
     requests: AtomicUsize,
+    /// The dumps of the tree whose root this is. Whoever takes any holds them: they hold the board.
+    dumps: Mutex<WeakTree>,
 }
 
 /// How long the lock is waited for to find out what a child is called: it is mostly held for less than a microsecond.
@@ -39,6 +42,7 @@ impl Board {
             machine: Mutex::new(machine),
             subtrees: Mutex::default(),
             requests: AtomicUsize::new(0),
+            dumps: Mutex::default(),
         }))
     }
 
@@ -77,6 +81,23 @@ impl Board {
 
     pub(crate) fn subtree(&self, child: Key) -> Option<Self> {
         self.0.subtrees.lock().get(&child).cloned()
+    }
+
+    /// The dumps of this root, made if there are none.
+    pub(crate) fn dumps_or(&self, make: impl FnOnce() -> Tree) -> Tree {
+        let dumps = self.0.dumps.lock().upgrade();
+        if let Some(dumps) = dumps {
+            return dumps;
+        }
+        let made = make();
+        let mut dumps = self.0.dumps.lock();
+        if let Some(others) = dumps.upgrade() {
+            drop(dumps);
+            return others;
+        }
+        *dumps = made.downgrade();
+        drop(dumps);
+        made
     }
 
     /// A place for one request, unless there are too many on their way.

@@ -153,7 +153,13 @@ impl SupervisorRef {
         &self.address
     }
 
-    pub(crate) fn runtime(&self) -> &colloquium_runtime::Handle {
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// The runtime that it is in.
+    #[must_use]
+    pub fn runtime(&self) -> &colloquium_runtime::Handle {
         self.board.runtime()
     }
 

@@ -61,4 +61,4 @@ pub use snapshot::{
 pub use spec::{AutoShutdown, ChildKind, Restart, Shutdown, SpecError, Strategy};
 pub use supervisor::{StartError, Supervisor};
 pub use system::{TraceEvent, Traced};
-pub use tree::{Root, SupervisionTree};
+pub use tree::{Root, RootSupervisor, Rooted, SupervisionTree};

@@ -117,7 +117,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let mut next = Duration::MAX;
         for (_, entry) in &self.entries {
             let waits = matches!(entry.at, At::Room(_) | At::Lane);
-            let until = entry.since.saturating_add(self.bounds.max_wait);
+            // Who came with a slot was promised not to be refused for lack of room, however long it takes.
+            let patience = if entry.request.slot.is_some() { Duration::MAX } else { self.bounds.max_wait };
+            let until = entry.since.saturating_add(patience);
             if entry.request.deadline <= now {
                 late.push(entry.ticket.clone());
             } else if waits && until <= now {
@@ -135,6 +137,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 next = next.min(until);
             }
         }
+        next = next.min(self.slots.expire(now));
         if now.saturating_sub(self.rate.0) > Duration::from_secs(1) {
             self.rate = (now, 0);
         }

@@ -10,6 +10,7 @@ mod processes;
 #[cfg(unix)]
 mod request;
 mod root;
+mod rooted;
 mod section;
 #[cfg(unix)]
 mod serve;
@@ -24,6 +25,7 @@ pub use data::{
 };
 pub use options::{Look, Text};
 pub use root::{EndCause, FinalReport, Root, RootError, RunningRoot};
+pub use rooted::{RootSupervisor, Rooted};
 pub use section::{Annotation, Section, Shown};
 pub use word::State;
 
@@ -34,9 +36,9 @@ use options::{ATTENTION, EXITS, SECTIONS};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Sees a runtime with its supervision trees, and takes dumps of it ([`Tree::look`]). A cheap handle.
@@ -68,6 +70,16 @@ pub struct Tree {
     inner: Arc<Inner>,
 }
 
+/// A tree that lasts as long as somebody else holds it.
+#[derive(Default)]
+pub(crate) struct WeakTree(Weak<Inner>);
+
+impl WeakTree {
+    pub(crate) fn upgrade(&self) -> Option<Tree> {
+        self.0.upgrade().map(|inner| Tree { inner })
+    }
+}
+
 struct Inner {
     runtime: Handle,
     roots: RwLock<Vec<(String, Observer)>>,
@@ -86,6 +98,10 @@ impl Tree {
     pub fn new(runtime: &Handle) -> Self {
         let inner = Inner { runtime: runtime.clone(), roots: RwLock::default(), sections: RwLock::default() };
         Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakTree {
+        WeakTree(Arc::downgrade(&self.inner))
     }
 
     /// One more tree, shown under this name after those before it.

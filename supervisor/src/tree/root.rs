@@ -3,6 +3,7 @@ use crate::handle::SupervisorRef;
 use crate::snapshot::StopReport;
 use crate::supervisor::{StartError, Supervisor};
 use crate::tree::format::age;
+use crate::tree::rooted::ROOT;
 use crate::tree::{Look, SupervisionTree, Text, Tree, millis};
 use colloquium_runtime::{ExitReason, Handle, ShutdownReport};
 use parking_lot::Mutex;
@@ -202,8 +203,13 @@ impl Root {
             return Err(RootError::Simulated);
         }
         let supervisor = self.supervisor.start(runtime).await?;
-        let tree = Tree::new(runtime);
-        tree.add_root(self.id.clone(), supervisor.observe());
+        let tree = supervisor.board().dumps_or(|| {
+            let tree = Tree::new(runtime);
+            tree.add_root(self.id.clone(), supervisor.observe());
+            tree
+        });
+        // The first is the runtime's own, unless that was there before.
+        drop(runtime.register(ROOT, supervisor.address()));
         let running = Arc::new(Running {
             runtime: runtime.clone(),
             supervisor,

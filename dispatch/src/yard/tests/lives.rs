@@ -97,7 +97,7 @@ impl World {
             3 => Choice::To(self.consumer(usize::try_from(message).expect("small"))),
             _ => Choice::RoundRobin,
         };
-        let request = Request { id: message, key, deadline: Duration::MAX, choice, caller: None };
+        let request = Request { id: message, key, deadline: Duration::MAX, choice, caller: None, slot: None };
         let mut number = None;
         let entered = self.yard.enter(request, message, false, self.now, |_, slot| number = Some(slot));
         if let Entered::Refused(_) = entered {
@@ -241,6 +241,8 @@ impl World {
                 assert_eq!(self.yard.room.taker(offer), None, "somebody waits for what is there: {offer:?}");
             }
         }
+        let free: u32 = self.yard.seats.iter().map(crate::seats::Seat::free).sum();
+        assert_eq!(self.yard.seats.vacant(), usize::try_from(free).expect("small"), "free places are counted");
     }
 }
 

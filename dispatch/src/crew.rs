@@ -1,0 +1,129 @@
+//! Driver: handlers that run side by side in one process, each polled when it was woken.
+use crate::consumer::Open;
+use crate::failure::Failure;
+use parking_lot::Mutex;
+use slab::Slab;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+type Handler<R> = Pin<Box<dyn Future<Output = Result<R, Failure>> + Send>>;
+
+/// The handlers of one process. When the process unwinds, only the one that was being polled is to blame.
+pub(crate) struct Crew<M: Send + Sync + 'static, R: Send + 'static> {
+    members: Slab<Member<M, R>>,
+    door: Arc<Door>,
+    polling: Option<usize>,
+}
+
+struct Member<M: Send + Sync + 'static, R: Send + 'static> {
+    /// Before `open`: what the handler holds is dropped before its end is told.
+    handler: Handler<R>,
+    open: Open<M, R>,
+    bell: Arc<Bell>,
+}
+
+/// Where those ring who want to be polled.
+#[derive(Default)]
+struct Door(Mutex<Rung>);
+
+#[derive(Default)]
+struct Rung {
+    /// Each bell stands in it once, and there are as many as handlers.
+    members: Vec<usize>,
+    process: Option<Waker>,
+}
+
+/// One handler's waker.
+struct Bell {
+    member: usize,
+    rung: AtomicBool,
+    door: Arc<Door>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut rung = self.door.0.lock();
+        rung.members.push(self.member);
+        let process = rung.process.clone();
+        drop(rung);
+        if let Some(process) = process {
+            process.wake();
+        }
+    }
+}
+
+impl Door {
+    /// The process comes to look: who has rung. From now on that waker is woken.
+    fn look(&self, waker: &Waker) -> Vec<usize> {
+        let mut rung = self.0.lock();
+        let known = rung.process.as_ref().is_some_and(|process| process.will_wake(waker));
+        // A waker of the runtime's own: its clone is no code of users'.
+        let old = if known { None } else { rung.process.replace(waker.clone()) };
+        let members = std::mem::take(&mut rung.members);
+        drop(rung);
+        drop(old);
+        members
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Crew<M, R> {
+    pub(crate) fn new() -> Self {
+        Self { members: Slab::new(), door: Arc::default(), polling: None }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// One more, polled when the process comes to it next.
+    pub(crate) fn join(&mut self, handler: Handler<R>, open: Open<M, R>) {
+        let entry = self.members.vacant_entry();
+        let bell = Arc::new(Bell { member: entry.key(), rung: AtomicBool::new(false), door: Arc::clone(&self.door) });
+        bell.wake_by_ref();
+        entry.insert(Member { handler, open, bell });
+    }
+
+    pub(crate) fn opens(&self) -> impl Iterator<Item = &Open<M, R>> {
+        self.members.iter().map(|(_, member)| &member.open)
+    }
+
+    /// Polls each that was woken, once: who wakes itself comes again with the process's next turn. Answers for those that have
+    /// finished.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) {
+        for number in self.door.look(cx.waker()) {
+            // A bell of one that has left may have rung for this number.
+            let Some(member) = self.members.get_mut(number) else { continue };
+            member.bell.rung.store(false, Ordering::Release);
+            let waker = Waker::from(Arc::clone(&member.bell));
+            self.polling = Some(number);
+            let polled = member.handler.as_mut().poll(&mut Context::from_waker(&waker));
+            if let Poll::Ready(result) = polled {
+                let Member { handler, open, bell } = self.members.remove(number);
+                // It rings no more.
+                bell.rung.store(true, Ordering::Release);
+                drop(handler);
+                open.answer(result);
+            }
+            self.polling = None;
+        }
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Crew<M, R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let others = self.members.iter().filter(|(number, _)| Some(*number) != self.polling);
+            others.for_each(|(_, member)| member.open.unblamed());
+        }
+    }
+}
