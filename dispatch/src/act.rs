@@ -1,4 +1,5 @@
 //! Driver: what a change of a dispatch's record leads to, carried out once the record's lock is released.
+use crate::metrics::Timing;
 use crate::outcome::DispatchErrorKind;
 use crate::record::Record;
 use crate::yard::Finish;
@@ -15,25 +16,27 @@ pub(crate) struct Act {
     pub(crate) wake: [Option<Waker>; 2],
     pub(crate) nudge: Option<Address<()>>,
     pub(crate) dead: Option<DispatchErrorKind>,
+    /// Of a delivery that was completed.
+    pub(crate) timing: Option<Timing>,
     /// The time, if it was looked at.
     pub(crate) now: Option<Duration>,
 }
 
 impl Act {
     pub(crate) const NONE: Self =
-        Self { leave: None, park: None, wake: [None, None], nudge: None, dead: None, now: None };
+        Self { leave: None, park: None, wake: [None, None], nudge: None, dead: None, timing: None, now: None };
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     /// Carries out what was decided.
     pub(crate) fn run(&self, act: Act) {
-        let Act { leave, park, wake, nudge, dead, now } = act;
+        let Act { leave, park, wake, nudge, dead, timing, now } = act;
         if let Some(kind) = dead {
             self.group.bury(self, kind);
         }
         if let Some(finish) = leave {
             let now = now.unwrap_or_else(|| self.group.runtime.now());
-            self.group.leave(self.slot(), finish, dead.is_some(), now);
+            self.group.leave(self.slot(), finish, dead.is_some(), timing, now);
         } else if let Some(finish) = park {
             self.group.park(self.slot(), finish);
         }

@@ -41,11 +41,12 @@ pub(crate) struct DeadLetters<M> {
     most: usize,
     most_bytes: usize,
     total: u64,
+    poisoned: u64,
 }
 
 impl<M> DeadLetters<M> {
     pub(crate) fn new(most: usize, most_bytes: usize) -> Self {
-        Self { letters: VecDeque::new(), bytes: 0, most, most_bytes, total: 0 }
+        Self { letters: VecDeque::new(), bytes: 0, most, most_bytes, total: 0, poisoned: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,10 +58,16 @@ impl<M> DeadLetters<M> {
         self.total
     }
 
+    /// Of these, those that crashed or failed too often.
+    pub(crate) fn poisoned(&self) -> u64 {
+        self.poisoned
+    }
+
     /// Keeps one more; those that have to go come out.
     #[must_use]
     pub(crate) fn push(&mut self, letter: DeadLetter<M>, bytes: usize) -> Vec<DeadLetter<M>> {
         self.total += 1;
+        self.poisoned += u64::from(letter.kind == DispatchErrorKind::Poisoned);
         self.bytes += bytes;
         self.letters.push_back((letter, bytes));
         let mut gone = Vec::new();

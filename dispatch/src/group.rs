@@ -2,6 +2,7 @@
 use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::keeper::KeeperMessage;
 use crate::limits;
+use crate::metrics::{GroupMetrics, Timing};
 use crate::outcome::DispatchErrorKind;
 use crate::record::{Assigned, Record, Seat};
 use crate::registration::Registration;
@@ -178,10 +179,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     }
 
     /// A message is done with.
-    pub(crate) fn leave(&self, slot: usize, finish: Finish, dead: bool, now: Duration) {
+    pub(crate) fn leave(&self, slot: usize, finish: Finish, dead: bool, timing: Option<Timing>, now: Duration) {
         let hold = dead && self.options.gap == Gap::Hold;
         let mut yard = self.yard();
-        let (ticket, grants) = yard.leave(slot, finish, hold, now);
+        let (ticket, grants) = yard.leave(slot, finish, hold, timing, now);
         drop(yard);
         self.grant(grants);
         drop(ticket);
@@ -277,6 +278,28 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         let yard = self.yard();
         let seat = yard.seats.get(id).filter(|seat| seat.is_wanted())?;
         Some((seat.incarnation == 0 && seat.health.charged() == 0, seat.pause))
+    }
+
+    pub(crate) fn metrics(&self) -> GroupMetrics {
+        let (dead_letters, poisoned) = {
+            let dead = self.dead.lock();
+            (dead.total(), dead.poisoned())
+        };
+        let now = self.runtime.now();
+        let yard = self.yard();
+        GroupMetrics {
+            name: Arc::clone(&self.name),
+            totals: yard.totals,
+            dead_letters,
+            poisoned,
+            waiting: yard.waiting(),
+            in_flight: yard.len(),
+            rates: yard.counted.rates(now),
+            wait: yard.counted.wait.clone(),
+            handling: yard.counted.handling.clone(),
+            whole: yard.counted.whole.clone(),
+            consumers: yard.seats.metrics(now),
+        }
     }
 
     pub(crate) fn views(&self) -> Vec<ConsumerStateView> {

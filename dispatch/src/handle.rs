@@ -2,6 +2,7 @@
 use crate::builder::GroupBuilder;
 use crate::dead_letters::DeadLetter;
 use crate::group::Group;
+use crate::metrics::GroupMetrics;
 use crate::outcome::DispatchErrorKind;
 use crate::registration::{ConsumerRegistration, Registration, child};
 use crate::routing::{RoutingFunction, RoutingSlot, hash_of};
@@ -170,6 +171,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
             dead_letters_total,
             totals: yard.totals,
         }
+    }
+
+    /// What the group and its consumers have done so far, with rates and latencies.
+    ///
+    /// It costs dispatches a copy of some kilobytes under the group's lock each time that it is asked for.
+    #[must_use]
+    pub fn metrics(&self) -> GroupMetrics {
+        self.group.metrics()
     }
 
     /// Sees the group's tree; `None` before it is started.

@@ -8,6 +8,7 @@ use crate::act::Act;
 use crate::blame::End;
 use crate::conversation::{Decided, Machine, Next, Phase, Start, Terms, Verdict, Wanted};
 use crate::group::Group;
+use crate::metrics::Timing;
 use crate::outcome::{Attempt, DispatchErrorKind, History, Reached};
 use crate::process::Process;
 use crate::view::ConsumerId;
@@ -164,7 +165,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
                 Start::Go(verdict) => {
                     inner.interrupted = None;
                     if let Some(last) = inner.history.last_mut() {
-                        last.reached = Reached::Started;
+                        (last.reached, last.begun) = (Reached::Started, Some(now));
                     }
                     inner.tell(verdict, &mut act);
                     true
@@ -184,6 +185,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut unwanted = Some(output);
         if inner.is_started(attempt) {
             inner.close(Reached::Completed, None, now);
+            act.timing = inner.timing(now);
             let next = inner.machine.completed();
             if next == Next::Over(Some(Verdict::Delivered)) {
                 inner.output = unwanted.take();
@@ -388,7 +390,14 @@ impl<M, R> Inner<M, R> {
             self.reroute_timings.push(now.saturating_sub(self.lost_at));
         }
         let consumer = place.consumer;
-        self.history.push(Attempt { consumer, reached: Reached::Queued, reason: None, sent: now, over: None });
+        self.history.push(Attempt {
+            consumer,
+            reached: Reached::Queued,
+            reason: None,
+            sent: now,
+            begun: None,
+            over: None,
+        });
         self.place = Some(place);
         self.interrupted = None;
         self.attempt += 1;
@@ -403,6 +412,12 @@ impl<M, R> Inner<M, R> {
         if let Some(last) = self.history.last_mut() {
             (last.reached, last.reason, last.over) = (reached, reason, Some(now));
         }
+    }
+
+    /// The times of the delivery that is completed.
+    fn timing(&self, now: Duration) -> Option<Timing> {
+        let handled = now.saturating_sub(self.history.last()?.begun?);
+        Some(Timing { begun: self.history.iter().find_map(|attempt| attempt.begun)?, handled })
     }
 
     fn tell(&mut self, verdict: Option<Verdict>, act: &mut Act) {

@@ -1,12 +1,15 @@
 //! Pure: a group's messages and places: who goes out to whom, who waits for what, and what a finished delivery sets free.
 //!
 //! It composes the machines that decide parts of this ([`Seats`], [`WaitingRoom`], [`Lanes`], [`Breaker`]). Between two calls
-//! this holds: a consumer that has room has it because nobody who waits takes it. What consumers do to it is in `changes.rs`.
+//! this holds: a consumer that has room has it because nobody who waits takes it. What consumers do to it is in `changes.rs`, what is
+//! to be seen of it in `sight.rs`.
 mod changes;
+mod sight;
 
 use crate::breaker::{Breaker, Pass};
 use crate::lanes::{Entered as Lane, Lanes};
 use crate::limits;
+use crate::metrics::{Counted, Timing};
 use crate::retry::Chance;
 use crate::routing::Choice;
 use crate::seats::{Chosen, Occupant, Seats};
@@ -87,6 +90,8 @@ pub(crate) enum Finish {
 struct Entry<T> {
     ticket: T,
     request: Request,
+    /// When it was let in.
+    entered: Duration,
     since: Duration,
     wish: Wish,
     at: At,
@@ -122,6 +127,7 @@ pub(crate) struct Yard<T, A> {
     pub(crate) closing: bool,
     pub(crate) paused: bool,
     pub(crate) totals: GroupTotals,
+    pub(crate) counted: Counted,
     /// When the keeper looks next.
     keeper: Duration,
     /// Completions since that moment, for the rate.
@@ -144,6 +150,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             closing: false,
             paused: false,
             totals: GroupTotals::default(),
+            counted: Counted::default(),
             keeper: Duration::MAX,
             rate: (Duration::ZERO, 0),
         }
@@ -151,36 +158,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     pub(crate) fn chance(&mut self) -> u64 {
         self.chance.draw()
-    }
-
-    /// Messages that are in.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Messages that wait for room or for their key.
-    pub(crate) fn waiting(&self) -> usize {
-        self.room.len() + self.lanes.waiting()
-    }
-
-    pub(crate) fn keys(&self) -> usize {
-        self.lanes.taken()
-    }
-
-    pub(crate) fn oldest(&self) -> Option<Duration> {
-        self.room.oldest()
-    }
-
-    /// All messages that are in.
-    pub(crate) fn tickets(&self) -> Vec<T> {
-        self.entries.iter().map(|(_, entry)| entry.ticket.clone()).collect()
-    }
-
-    /// Those that are out at a consumer.
-    pub(crate) fn tickets_at(&self, id: ConsumerId) -> Vec<T> {
-        let there =
-            self.entries.iter().filter(|(_, entry)| matches!(entry.at, At::Out { consumer, .. } if consumer == id));
-        there.map(|(_, entry)| entry.ticket.clone()).collect()
     }
 
     fn anyone(&self) -> bool {
@@ -215,6 +192,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             Chosen::Unknown => return (Entered::Refused(Refusal::Unknown), false),
             Chosen::Wait(_) if self.is_full(now) => {
                 self.totals.refused += 1;
+                self.counted.refused(now);
                 let retry_after = self.retry_after(now);
                 return (Entered::Refused(Refusal::Overloaded { retry_after }), false);
             }
@@ -222,6 +200,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 match request.key.map(|key| self.lanes.enter(key, slot, self.bounds.per_key)) {
                     Some(Lane::Full) => {
                         self.totals.refused += 1;
+                        self.counted.refused(now);
                         let retry_after = self.retry_after(now);
                         return (Entered::Refused(Refusal::Overloaded { retry_after }), false);
                     }
@@ -231,8 +210,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             }
         };
         self.totals.dispatched += 1;
+        self.counted.into.add(now);
         number(&ticket, slot);
-        self.entries.insert(Entry { ticket, request, since: now, wish, at });
+        self.entries.insert(Entry { ticket, request, entered: now, since: now, wish, at });
         let entered = match chosen {
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
             Chosen::Wait(_) if routes_itself => Entered::Waits,
@@ -286,7 +266,11 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// Takes a place at a consumer that has room.
     fn give(&mut self, slot: usize, position: usize) -> Place<A> {
         let probe = self.breaker.pass() == Pass::Probe;
-        self.seats.change(position, |seat| seat.taken += 1);
+        self.totals.delivered += 1;
+        self.seats.change(position, |seat| {
+            seat.taken += 1;
+            seat.tally.delivered += 1;
+        });
         let seat = self.seats.at(position);
         let (consumer, incarnation) = (seat.id, seat.incarnation);
         let occupant = seat.occupant.clone().expect("one that has room is there");
@@ -322,15 +306,26 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// The message's delivery is over; it stays, to go out again.
     pub(crate) fn park(&mut self, slot: usize, finish: Finish, now: Duration) -> Grants<T, A> {
         let mut grants = Vec::new();
+        self.totals.rerouted += 1;
         self.leave_place(slot, finish, now, &mut grants);
         grants
     }
 
     /// The message is done with. Its ticket comes out, to be dropped elsewhere. With `hold`, its key is kept from others.
-    pub(crate) fn leave(&mut self, slot: usize, finish: Finish, hold: bool, now: Duration) -> (T, Grants<T, A>) {
+    pub(crate) fn leave(
+        &mut self,
+        slot: usize,
+        finish: Finish,
+        hold: bool,
+        timing: Option<Timing>,
+        now: Duration,
+    ) -> (T, Grants<T, A>) {
         let mut grants = Vec::new();
         self.leave_place(slot, finish, now, &mut grants);
         let entry = self.entries.remove(slot);
+        if let Some(timing) = timing {
+            self.counted.completed(entry.entered, timing, now);
+        }
         if let Some(key) = entry.request.key {
             if entry.at == At::Lane {
                 self.lanes.leave(key, slot);
@@ -439,6 +434,12 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 }
                 Finish::Failed | Finish::Crashed => ejected = seat.health.failed(chance),
                 Finish::Lost => {}
+            }
+            match finish {
+                Finish::Completed => seat.tally.out.add(now),
+                Finish::Failed => seat.tally.failed += 1,
+                Finish::Crashed => seat.tally.crashed += 1,
+                Finish::Lost => seat.tally.lost += 1,
             }
         });
         let out = self.seats.iter().filter(|seat| seat.ejected_until.is_some()).count();

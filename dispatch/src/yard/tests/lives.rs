@@ -140,7 +140,7 @@ impl World {
         self.out.remove(&message);
         self.parked.remove(&message);
         self.keys.remove(&message);
-        let (ticket, grants) = self.yard.leave(number, finish, false, self.now);
+        let (ticket, grants) = self.yard.leave(number, finish, false, None, self.now);
         assert_eq!(ticket, message);
         self.grant(grants);
     }
