@@ -3,7 +3,7 @@ use crate::metrics::Timing;
 use crate::outcome::DispatchErrorKind;
 use crate::record::Record;
 use crate::yard::Finish;
-use colloquium_runtime::Address;
+use colloquium_runtime::{Address, Pid};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -18,19 +18,32 @@ pub(crate) struct Act {
     pub(crate) dead: Option<DispatchErrorKind>,
     /// Of a delivery that was completed.
     pub(crate) timing: Option<Timing>,
+    /// A delivery is blamed for the end of that process: how many are of its message, and whether it is poisoned.
+    pub(crate) blamed: Option<(Pid, u32, bool)>,
     /// The time, if it was looked at.
     pub(crate) now: Option<Duration>,
 }
 
 impl Act {
-    pub(crate) const NONE: Self =
-        Self { leave: None, park: None, wake: [None, None], nudge: None, dead: None, timing: None, now: None };
+    pub(crate) const NONE: Self = Self {
+        leave: None,
+        park: None,
+        wake: [None, None],
+        nudge: None,
+        dead: None,
+        timing: None,
+        blamed: None,
+        now: None,
+    };
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     /// Carries out what was decided.
     pub(crate) fn run(&self, act: Act) {
-        let Act { leave, park, wake, nudge, dead, timing, now } = act;
+        let Act { leave, park, wake, nudge, dead, timing, blamed, now } = act;
+        if let Some((process, times, poisoned)) = blamed {
+            self.group.blamed(process, self.request.id, times, poisoned);
+        }
         if let Some(kind) = dead {
             self.group.bury(self, kind);
         }

@@ -113,6 +113,11 @@ impl Machine {
         self.is_given_up()
     }
 
+    /// Crashes that it is blamed for.
+    pub(crate) fn blamed(&self) -> u32 {
+        self.blamed
+    }
+
     pub(crate) fn started(&self) -> u32 {
         self.started
     }

@@ -110,7 +110,9 @@ async fn follow<M: Send + Sync + 'static, R: Send + 'static>(
                 timer = Some((runtime.now().saturating_add(pause), Timer::Retry));
             }
             Todo::Grace => {
-                timer = Some((runtime.now().saturating_add(record.group.options.cancel_grace), Timer::Grace));
+                let until = runtime.now().saturating_add(record.group.options.cancel_grace);
+                record.set_limit(until);
+                timer = Some((until, Timer::Grace));
             }
             Todo::Rest => {
                 let Some((until, what)) = timer else {
@@ -144,7 +146,9 @@ fn rung<M: Send + Sync + 'static, R: Send + 'static>(
             let place = record.overdue()?;
             record.group.stuck(&place);
             place.occupant.address.kill();
-            Some((now.saturating_add(KILL_PATIENCE), Timer::Wedged))
+            let until = now.saturating_add(KILL_PATIENCE);
+            record.set_limit(until);
+            Some((until, Timer::Wedged))
         }
         Timer::Wedged => {
             if let Some(place) = record.overdue() {

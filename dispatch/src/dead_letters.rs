@@ -49,6 +49,17 @@ impl<M> DeadLetters<M> {
         Self { letters: VecDeque::new(), bytes: 0, most, most_bytes, total: 0, poisoned: 0 }
     }
 
+    /// How many have come since then, and the bytes of all.
+    pub(crate) fn since(&self, moment: Duration) -> (usize, usize) {
+        let before = self.letters.partition_point(|(letter, _)| letter.at < moment);
+        (self.letters.len() - before, self.bytes)
+    }
+
+    /// The most that are kept, in number and in bytes.
+    pub(crate) fn bounds(&self) -> (usize, usize) {
+        (self.most, self.most_bytes)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.letters.len()
     }

@@ -4,6 +4,7 @@ use crate::keeper::KeeperMessage;
 use crate::limits;
 use crate::metrics::{GroupMetrics, Timing};
 use crate::outcome::DispatchErrorKind;
+use crate::picture::blame_note;
 use crate::record::{Assigned, Record, Seat};
 use crate::registration::Registration;
 use crate::revival::{Ended, Revival};
@@ -12,11 +13,12 @@ use crate::routing::{Choice, RoutingDecision, RoutingSlot};
 use crate::view::{ConsumerId, ConsumerStateView};
 use crate::waiting_room::Wish;
 use crate::yard::{Entered, Finish, Grants, Refusal, Yard};
-use colloquium_runtime::Handle;
+use colloquium_runtime::{Handle, Pid};
 use colloquium_supervisor::{ChildRef, ChildrenSet, SupervisorMessage};
 use indexmap::IndexMap;
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxBuildHasher;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -71,6 +73,8 @@ pub(crate) struct Group<M, R> {
     /// Those who wait for messages to be done with: the group drains, or a consumer leaves.
     watching: Mutex<Vec<Waker>>,
     watched: AtomicBool,
+    /// The last processes whose ends messages are blamed for, and what is to be said of that.
+    pub(crate) blames: Mutex<VecDeque<(Pid, String)>>,
 }
 
 impl Refusal {
@@ -110,11 +114,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             numbers: AtomicU64::new(0),
             watching: Mutex::default(),
             watched: AtomicBool::new(false),
+            blames: Mutex::default(),
         }
     }
 
     pub(crate) fn yard(&self) -> MutexGuard<'_, YardOf<M, R>> {
         self.yard.lock()
+    }
+
+    /// The yard, unless it cannot be had in that time.
+    pub(crate) fn try_yard_for(&self, patience: Duration) -> Option<MutexGuard<'_, YardOf<M, R>>> {
+        self.yard.try_lock_for(patience)
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -219,6 +229,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         if holds() { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// A message is blamed for the end of a process.
+    pub(crate) fn blamed(&self, process: Pid, message: u64, times: u32, poisoned: bool) {
+        let note = blame_note(message, times, poisoned);
+        let mut blames = self.blames.lock();
+        if blames.len() == limits::BLAMES {
+            blames.pop_front();
+        }
+        blames.push_back((process, note));
+    }
+
     /// A message becomes a dead letter.
     pub(crate) fn bury(&self, record: &Record<M, R>, kind: DispatchErrorKind) {
         let size = self.options.size.as_ref().map_or(size_of::<M>(), |size| size(&record.message));
@@ -256,6 +276,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     pub(crate) fn down(&self, id: ConsumerId, incarnation: u64, ended: Option<Ended>) -> Revival {
         let mut yard = self.yard();
         let (occupant, revival) = yard.down(id, incarnation, ended);
+        if revival == Revival::GiveUp
+            && let Some(position) = yard.seats.position(id)
+        {
+            let now = self.runtime.now();
+            yard.seats.change(position, |seat| seat.trouble_since = now);
+        }
         let over = yard.all_failed();
         let waiting = if over { yard.tickets() } else { Vec::new() };
         drop(yard);
@@ -275,9 +301,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
 
     /// Whether the next process of a consumer is its first, and how long it is to wait; `None` if there is to be none.
     pub(crate) fn revival(&self, id: ConsumerId) -> Option<(bool, Duration)> {
-        let yard = self.yard();
-        let seat = yard.seats.get(id).filter(|seat| seat.is_wanted())?;
-        Some((seat.incarnation == 0 && seat.health.charged() == 0, seat.pause))
+        let now = self.runtime.now();
+        let mut yard = self.yard();
+        let position = yard.seats.position(id)?;
+        let seat = yard.seats.at(position);
+        let (wanted, pause) = (seat.is_wanted(), seat.pause);
+        let first = seat.incarnation == 0 && seat.health.charged() == 0;
+        if !pause.is_zero() {
+            yard.seats.change(position, |seat| seat.back_off = Some((now, now.saturating_add(pause))));
+        }
+        wanted.then_some((first, pause))
     }
 
     pub(crate) fn metrics(&self) -> GroupMetrics {

@@ -6,6 +6,7 @@ use crate::metrics::GroupMetrics;
 use crate::outcome::DispatchErrorKind;
 use crate::registration::{ConsumerRegistration, Registration, child};
 use crate::routing::{RoutingFunction, RoutingSlot, hash_of};
+use crate::section::GroupSection;
 use crate::view::{ConsumerId, ConsumerStateView, GroupTotals};
 use colloquium_supervisor::{Observer, StartChildError, SupervisorRef, TerminateChildError, WedgedProcess};
 use std::error::Error;
@@ -179,6 +180,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
     #[must_use]
     pub fn metrics(&self) -> GroupMetrics {
         self.group.metrics()
+    }
+
+    /// What dumps of a tree show of the group, beside its processes: `tree.add_section(group.section())`.
+    ///
+    /// It is read a page at a time, so that dispatches are held up for some microseconds, however many messages are in.
+    #[must_use]
+    pub fn section(&self) -> GroupSection<M, R> {
+        GroupSection::new(&self.group)
     }
 
     /// Sees the group's tree; `None` before it is started.

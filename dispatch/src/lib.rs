@@ -49,6 +49,7 @@ mod lanes;
 mod limits;
 mod metrics;
 mod outcome;
+mod picture;
 mod process;
 mod record;
 mod registration;
@@ -57,6 +58,7 @@ mod revival;
 mod root;
 mod routing;
 mod seats;
+mod section;
 mod view;
 mod waiting_room;
 mod yard;
@@ -79,6 +81,7 @@ pub use process::ConsumerMessage;
 pub use registration::ConsumerRegistration;
 pub use root::{Parent, RootSupervisor, Rooted};
 pub use routing::{RoutingDecision, RoutingFunction, RoutingSlot};
+pub use section::GroupSection;
 pub use view::{ConsumerId, ConsumerStateView, GroupTotals};
 
 /// One second; durations read well as `10 * SECOND`.

@@ -10,6 +10,7 @@ use crate::conversation::{Decided, Machine, Next, Phase, Start, Terms, Verdict, 
 use crate::group::Group;
 use crate::metrics::Timing;
 use crate::outcome::{Attempt, DispatchErrorKind, History, Reached};
+use crate::picture::Glimpse;
 use crate::process::Process;
 use crate::view::ConsumerId;
 use crate::yard::{Finish, Place, Request};
@@ -49,6 +50,8 @@ struct Inner<M, R> {
     /// What the handler's guard saw when it went.
     interrupted: Option<End>,
     overdue: bool,
+    /// When the handler is killed that is at work for nobody, or counts as wedged.
+    limit: Option<Duration>,
     history: History,
     lost_at: Duration,
     rerouted_from: Vec<ConsumerId>,
@@ -99,6 +102,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             todo: Todo::Rest,
             interrupted: None,
             overdue: false,
+            limit: None,
             history: History::new(),
             lost_at: Duration::ZERO,
             rerouted_from: Vec::new(),
@@ -319,6 +323,26 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         inner.place.clone()
     }
 
+    /// When its handler is killed, or counts as wedged if it was.
+    pub(crate) fn set_limit(&self, limit: Duration) {
+        self.inner.lock().limit = Some(limit);
+    }
+
+    /// What is to be seen of it; none if its lock cannot be had in that time.
+    pub(crate) fn glimpse(&self, patience: Duration) -> Option<Glimpse> {
+        let inner = self.inner.try_lock_for(patience)?;
+        let failed = |verdict| if let Verdict::Failed(kind) = verdict { Some(kind) } else { None };
+        Some(Glimpse {
+            conversation: inner.conversation.as_ref().map(Address::pid),
+            tries: inner.machine.started(),
+            begun: inner.history.last().and_then(|attempt| attempt.begun),
+            started: inner.machine.phase() == Phase::Started,
+            told: inner.told.and_then(failed),
+            overdue: inner.overdue,
+            limit: inner.limit,
+        })
+    }
+
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Told<R>> {
         let mut inner = self.inner.lock();
         let Some(verdict) = inner.told else {
@@ -380,7 +404,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 }
 
-impl<M, R> Inner<M, R> {
+impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
     fn assign(&mut self, place: Assigned<M, R>, now: Duration) -> Option<u32> {
         if !self.machine.assigned() {
             return None;
@@ -440,6 +464,10 @@ impl<M, R> Inner<M, R> {
         let finish = if blamed { Finish::Crashed } else { Finish::Lost };
         self.overdue = false;
         let next = self.machine.lost(end);
+        if blamed && let Some(place) = &self.place {
+            let poisoned = next == Next::Over(Some(Verdict::Failed(DispatchErrorKind::Poisoned)));
+            act.blamed = Some((place.occupant.pid(), self.machine.blamed(), poisoned));
+        }
         self.follow(next, finish, act);
     }
 

@@ -37,6 +37,10 @@ pub(crate) struct Seat<A> {
     pub(crate) completed: u64,
     pub(crate) tally: Tally,
     pub(crate) since: Duration,
+    /// Since when it is ejected, or has been given up.
+    pub(crate) trouble_since: Duration,
+    /// Its next process waits, from then until then.
+    pub(crate) back_off: Option<(Duration, Duration)>,
     /// What its next process waits before it starts.
     pub(crate) pause: Duration,
 }
@@ -144,6 +148,8 @@ impl<A: Occupant> Seats<A> {
             completed: 0,
             tally: Tally::default(),
             since: Duration::ZERO,
+            trouble_since: Duration::ZERO,
+            back_off: None,
             pause: Duration::ZERO,
         });
         if self.seats.len() > self.open.len() * 64 {

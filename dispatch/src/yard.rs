@@ -93,6 +93,8 @@ struct Entry<T> {
     /// When it was let in.
     entered: Duration,
     since: Duration,
+    /// It went back so often after a delivery.
+    again: u32,
     wish: Wish,
     at: At,
 }
@@ -123,6 +125,7 @@ pub(crate) struct Yard<T, A> {
     room: WaitingRoom<usize>,
     lanes: Lanes<usize>,
     pub(crate) breaker: Breaker,
+    breaker_since: Duration,
     chance: Chance,
     pub(crate) closing: bool,
     pub(crate) paused: bool,
@@ -146,6 +149,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             room: WaitingRoom::default(),
             lanes: Lanes::default(),
             breaker: Breaker::default(),
+            breaker_since: Duration::ZERO,
             chance: Chance(seed),
             closing: false,
             paused: false,
@@ -212,7 +216,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         self.totals.dispatched += 1;
         self.counted.into.add(now);
         number(&ticket, slot);
-        self.entries.insert(Entry { ticket, request, entered: now, since: now, wish, at });
+        self.entries.insert(Entry { ticket, request, entered: now, since: now, again: 0, wish, at });
         let entered = match chosen {
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
             Chosen::Wait(_) if routes_itself => Entered::Waits,
@@ -307,6 +311,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     pub(crate) fn park(&mut self, slot: usize, finish: Finish, now: Duration) -> Grants<T, A> {
         let mut grants = Vec::new();
         self.totals.rerouted += 1;
+        self.entries[slot].again += 1;
         self.leave_place(slot, finish, now, &mut grants);
         grants
     }
@@ -385,6 +390,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             At::Out { consumer, incarnation, probe } => {
                 let was_open = self.breaker.is_open();
                 self.count(finish, message, probe);
+                if !was_open && self.breaker.is_open() {
+                    self.breaker_since = now;
+                }
                 if was_open && !self.breaker.is_open() {
                     self.settle(grants);
                 }
@@ -446,7 +454,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         if let Some(time) = ejected.filter(|_| 2 * (out + 1) <= self.seats.len()) {
             let until = now.saturating_add(time);
             self.totals.ejections += 1;
-            self.seats.change(position, |seat| seat.ejected_until = Some(until));
+            self.seats.change(position, |seat| (seat.ejected_until, seat.trouble_since) = (Some(until), now));
             self.hasten(until);
         }
     }

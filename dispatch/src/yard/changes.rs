@@ -15,6 +15,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         }
         let incarnation = self.seats.change(position, |seat| {
             seat.incarnation += 1;
+            seat.back_off = None;
             (seat.occupant, seat.taken, seat.stuck, seat.since) = (Some(occupant), 0, false, now);
             seat.half_open = seat.incarnation > 1;
             seat.incarnation

@@ -1,5 +1,6 @@
 //! Pure: what is to be seen of a group's yard.
-use super::{At, Yard};
+use super::{At, Request, Yard};
+use crate::picture::{ConsumerPart, GroupPart, Seen, Spot};
 use crate::seats::Occupant;
 use crate::view::ConsumerId;
 use std::time::Duration;
@@ -33,5 +34,59 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let there =
             self.entries.iter().filter(|(_, entry)| matches!(entry.at, At::Out { consumer, .. } if consumer == id));
         there.map(|(_, entry)| entry.ticket.clone()).collect()
+    }
+
+    /// The group as a whole, but for its consumers and messages.
+    pub(crate) fn part(&self, now: Duration) -> GroupPart {
+        GroupPart {
+            rates: self.counted.rates(now),
+            shedding: self.counted.shedding(now),
+            waiting: self.waiting(),
+            most_waiting: self.bounds.waiting,
+            oldest: self.room.oldest(),
+            max_wait: self.bounds.max_wait,
+            messages: self.entries.len(),
+            crashed: self.totals.crashed,
+            breaker: self.breaker.is_open().then_some(self.breaker_since),
+            paused: self.paused,
+            closing: self.closing,
+            usable: self.seats.usable(),
+        }
+    }
+
+    /// Some consumers, from that position on.
+    pub(crate) fn consumers(&self, from: usize, most: usize) -> Vec<ConsumerPart> {
+        let page = self.seats.iter().skip(from).take(most);
+        let part = |seat: &crate::seats::Seat<A>| ConsumerPart {
+            id: seat.id,
+            up: seat.occupant.is_some(),
+            started: seat.occupant.as_ref().map_or(0, Occupant::started).min(seat.taken),
+            taken: seat.taken,
+            half_open: seat.half_open,
+            ejected: seat.ejected_until.map(|until| (seat.trouble_since, until)),
+            failed: seat.failed.then_some(seat.trouble_since),
+            stuck: seat.stuck,
+            leaving: seat.leaving,
+            back_off: seat.back_off,
+            charged: seat.health.charged(),
+            starts: seat.incarnation,
+        };
+        page.map(part).collect()
+    }
+
+    /// Shows some messages, from that number on; the number to go on from, if there are more.
+    pub(crate) fn messages(&self, from: usize, most: usize, mut see: impl FnMut(Seen<'_, T>)) -> Option<usize> {
+        let end = from.saturating_add(most).min(self.entries.capacity());
+        for entry in (from..end).filter_map(|slot| self.entries.get(slot)) {
+            let spot = match entry.at {
+                At::Parked => Spot::Between,
+                At::Lane => Spot::Key,
+                At::Room(_) => Spot::Room,
+                At::Out { consumer, .. } => Spot::Out(consumer),
+            };
+            let Request { id, key, .. } = entry.request;
+            see(Seen { id, key, since: entry.since, again: entry.again, spot, ticket: &entry.ticket });
+        }
+        (end < self.entries.capacity()).then_some(end)
     }
 }
