@@ -2,8 +2,8 @@
 mod group;
 mod workers;
 
-use colloquium::GroupMetrics;
 use colloquium::prelude::*;
+use colloquium::{ConsumerStateView, GroupMetrics};
 use group::{Job, Made, gate};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn the_counts_add_up_whatever_happens() {
         group.dispatch(Job::FailUnless(1, AtomicU64::new(0))).await.expect("the second completes it");
         group.dispatch(Job::Discard).await.expect_err("discarded");
         group.dispatch(Job::PanicUnless(u64::MAX, AtomicU64::new(0))).await.expect_err("poison");
-        until(&runtime, || group.group().consumers().iter().all(|view| view.is_eligible())).await;
+        until(&runtime, || group.group().consumers().iter().all(ConsumerStateView::is_eligible)).await;
         let (open, gate) = gate();
         let held: Vec<_> = (0..5).map(|_| group.dispatch(Job::Wait(gate.clone())).start()).collect();
         group.dispatch(Job::Double(1)).await.expect_err("no room");

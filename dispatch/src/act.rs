@@ -24,6 +24,15 @@ pub(crate) struct Act {
     pub(crate) now: Option<Duration>,
 }
 
+/// A message that is over, and is to be taken out of the yard.
+#[derive(Clone, Copy)]
+pub(crate) struct Deferred {
+    pub(crate) finish: Finish,
+    pub(crate) dead: bool,
+    pub(crate) timing: Option<Timing>,
+    pub(crate) now: Duration,
+}
+
 impl Act {
     pub(crate) const NONE: Self = Self {
         leave: None,
@@ -48,8 +57,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             self.group.bury(self, kind);
         }
         if let Some(finish) = leave {
+            if let Some(span) = &self.span {
+                self.tell_span(span);
+            }
             let now = now.unwrap_or_else(|| self.group.runtime.now());
-            self.group.leave(self.slot(), finish, dead.is_some(), timing, now);
+            self.leave(Deferred { finish, dead: dead.is_some(), timing, now });
         } else if let Some(finish) = park {
             self.group.park(self.slot(), finish);
         }

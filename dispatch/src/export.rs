@@ -163,7 +163,7 @@ mod tests {
         let read = |name: &str, labels: &str| {
             let kept = kept.0.lock();
             let cell = kept.get(&format!("colloquium_dispatch_{name} group=resizers{labels}"));
-            cell.map(|cell| cell.load(Ordering::Relaxed)).unwrap_or_else(|| panic!("{name} {labels} was not told"))
+            cell.map_or_else(|| panic!("{name} {labels} was not told"), |cell| cell.load(Ordering::Relaxed))
         };
         let counters = "dispatched delivered rerouted completed failed crashed lost refused restarts ejections dead_letters poisoned";
         for (expected, name) in (1..).zip(counters.split(' ')) {

@@ -35,6 +35,17 @@ pub enum Gap {
     Hold,
 }
 
+/// What becomes of a handler that has begun with a message whose dispatch then ends (cancelled, or out of time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnCancel {
+    /// It is told ([`Delivery::cancelled`](crate::Delivery::cancelled)) and finishes, for [`GroupBuilder::cancel_grace`](crate::GroupBuilder::cancel_grace).
+    #[default]
+    Finish,
+    /// It is dropped at its next await, and its consumer goes on. Its blocking work is told by its flag and waited for. (Bodies
+    /// that take deliveries by themselves are only told.)
+    Stop,
+}
+
 pub(crate) type KeyOf<M> = Arc<dyn Fn(&M) -> u64 + Send + Sync>;
 pub(crate) type SizeOf<M> = Arc<dyn Fn(&M) -> usize + Send + Sync>;
 
@@ -42,11 +53,15 @@ pub(crate) struct Options<M> {
     pub(crate) key: Option<KeyOf<M>>,
     pub(crate) size: Option<SizeOf<M>>,
     pub(crate) deadline: Duration,
+    /// The dead letters that are kept, in number and in bytes.
+    pub(crate) dead_letters: (usize, usize),
     pub(crate) attempts: u32,
     pub(crate) poison: u32,
     pub(crate) cancel_grace: Duration,
     pub(crate) routing_limit: Option<Duration>,
     pub(crate) gap: Gap,
+    pub(crate) on_cancel: OnCancel,
+    pub(crate) spans: bool,
 }
 
 pub(crate) type YardOf<M, R> = Yard<Arc<Record<M, R>>, Seat<M, R>>;
@@ -98,6 +113,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         room: u32,
         yard: YardOf<M, R>,
     ) -> Self {
+        let bounds = options.dead_letters;
         Self {
             name,
             runtime,
@@ -107,7 +123,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             keeper: ChildRef::vacant(),
             consumers: ChildRef::vacant(),
             registrations: Mutex::default(),
-            dead: Mutex::new(DeadLetters::new(limits::DEAD_LETTERS, limits::DEAD_LETTER_BYTES)),
+            dead: Mutex::new(DeadLetters::new(bounds.0, bounds.1)),
             room,
             stem: OnceLock::new(),
             yard: Mutex::new(yard),
@@ -229,6 +245,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         if holds() { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// What a message takes, in bytes. A user's function may be called here: outside all locks.
+    pub(crate) fn size_of(&self, message: &M) -> usize {
+        self.options.size.as_ref().map_or(size_of::<M>(), |size| size(message))
+    }
+
     /// A message is blamed for the end of a process.
     pub(crate) fn blamed(&self, process: Pid, message: u64, times: u32, poisoned: bool) {
         let note = blame_note(message, times, poisoned);
@@ -241,12 +262,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
 
     /// A message becomes a dead letter.
     pub(crate) fn bury(&self, record: &Record<M, R>, kind: DispatchErrorKind) {
-        let size = self.options.size.as_ref().map_or(size_of::<M>(), |size| size(&record.message));
+        let size = self.size_of(&record.message);
         let letter = DeadLetter {
             id: record.request.id,
             message: Arc::clone(&record.message),
             kind,
             attempts: record.history(),
+            key: record.request.key,
             at: self.runtime.now(),
         };
         let gone = self.dead.lock().push(letter, size);

@@ -53,6 +53,7 @@ mod picture;
 mod process;
 mod record;
 mod registration;
+mod replay;
 mod retry;
 mod revival;
 mod root;
@@ -71,7 +72,7 @@ pub use dispatcher::{
     Accept, Conversation, ConversationSupervisor, Dispatch, DispatchConversation, Dispatching, SupervisedExecutor,
 };
 pub use failure::{Failure, OrFailure};
-pub use group::Gap;
+pub use group::{Gap, OnCancel};
 pub use handle::{ChangeGroupError, ConsumerGroup, DrainReport, GroupSnapshot, Leave};
 pub use inbox::Deliveries;
 pub use keeper::KeeperMessage;
@@ -79,6 +80,7 @@ pub use metrics::{ConsumerMetrics, GroupMetrics, LatencyHistogram, Rates};
 pub use outcome::{Attempt, DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
 pub use process::ConsumerMessage;
 pub use registration::ConsumerRegistration;
+pub use replay::Replayed;
 pub use root::{Parent, RootSupervisor, Rooted};
 pub use routing::{RoutingDecision, RoutingFunction, RoutingSlot};
 pub use section::GroupSection;

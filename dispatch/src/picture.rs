@@ -86,6 +86,8 @@ pub(crate) struct Glimpse {
     pub(crate) told: Option<DispatchErrorKind>,
     pub(crate) overdue: bool,
     pub(crate) limit: Option<Duration>,
+    /// Its handler has work on a thread for such.
+    pub(crate) blocking: bool,
 }
 
 /// A message that a consumer has.
@@ -412,7 +414,8 @@ impl Picture {
 }
 
 fn held_note(held: &Held) -> String {
-    format!("{} try {}", held.id, held.seen.tries)
+    let pool = if held.seen.blocking { ", blocking pool" } else { "" };
+    format!("{} try {}{pool}", held.id, held.seen.tries)
 }
 
 fn aged(attention: Attention, since: Option<u64>) -> Attention {

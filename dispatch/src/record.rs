@@ -4,22 +4,25 @@
 //! the conversation's process only wake each other; the truth is here, in the order in which this lock was taken. Whoever makes
 //! the message *over* (exactly one does) takes it out of the group's yard afterwards; the two locks are never held together.
 //! What was decided leaves the lock as an [`Act`], and wakers, addresses and values of users' go outside it.
-use crate::act::Act;
+mod blocking;
+mod sight;
+
+use crate::act::{Act, Deferred};
 use crate::blame::End;
 use crate::conversation::{Decided, Machine, Next, Phase, Start, Terms, Verdict, Wanted};
 use crate::group::Group;
 use crate::metrics::Timing;
 use crate::outcome::{Attempt, DispatchErrorKind, History, Reached};
-use crate::picture::Glimpse;
 use crate::process::Process;
 use crate::view::ConsumerId;
 use crate::yard::{Finish, Place, Request};
 use colloquium_runtime::{Address, ExitReason, Pid};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tracing::Span;
 
 pub(crate) type Seat<M, R> = Arc<Process<M, R>>;
 pub(crate) type Assigned<M, R> = Place<Seat<M, R>>;
@@ -30,6 +33,10 @@ pub(crate) struct Record<M, R> {
     pub(crate) request: Request,
     /// The number in the yard; written under the yard's lock before anybody else can see the record.
     slot: AtomicUsize,
+    /// Handlers' closures that run on threads for blocking work; see `record/blocking.rs`.
+    blocking: AtomicU32,
+    /// Of a group with spans.
+    pub(crate) span: Option<Box<Span>>,
     inner: Mutex<Inner<M, R>>,
 }
 
@@ -52,6 +59,8 @@ struct Inner<M, R> {
     overdue: bool,
     /// When the handler is killed that is at work for nobody, or counts as wedged.
     limit: Option<Duration>,
+    /// It is out of the yard when its closures have returned.
+    deferred: Option<Deferred>,
     history: History,
     lost_at: Duration,
     rerouted_from: Vec<ConsumerId>,
@@ -88,7 +97,13 @@ pub(crate) struct Told<R> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
-    pub(crate) fn new(message: Arc<M>, group: Arc<Group<M, R>>, request: Request, terms: Terms) -> Self {
+    pub(crate) fn new(
+        message: Arc<M>,
+        group: Arc<Group<M, R>>,
+        request: Request,
+        terms: Terms,
+        span: Option<Box<Span>>,
+    ) -> Self {
         let inner = Inner {
             machine: Machine::new(terms),
             told: None,
@@ -103,12 +118,21 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             interrupted: None,
             overdue: false,
             limit: None,
+            deferred: None,
             history: History::new(),
             lost_at: Duration::ZERO,
             rerouted_from: Vec::new(),
             reroute_timings: Vec::new(),
         };
-        Self { message, group, request, slot: AtomicUsize::new(usize::MAX), inner: Mutex::new(inner) }
+        Self {
+            message,
+            group,
+            request,
+            slot: AtomicUsize::new(usize::MAX),
+            blocking: AtomicU32::new(0),
+            span,
+            inner: Mutex::new(inner),
+        }
     }
 
     pub(crate) fn set_slot(&self, slot: usize) {
@@ -230,6 +254,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         self.run(act);
     }
 
+    /// The handler of that assignment was stopped, since nobody wants what it makes.
+    pub(crate) fn stopped(&self, attempt: u32, now: Duration) {
+        let mut inner = self.inner.lock();
+        let mut act = Act::NONE;
+        if inner.is_started(attempt) {
+            inner.interrupted = Some(End::Otherwise);
+            inner.overdue = false;
+            inner.lose(ExitReason::Shutdown, now, &mut act);
+        }
+        drop(inner);
+        self.run(act);
+    }
+
     /// The handler was still at work when its consumer was told to end by that.
     pub(crate) fn suspected(&self) {
         self.inner.lock().interrupted.get_or_insert(End::ByLink);
@@ -295,6 +332,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         if inner.machine.is_over() {
             inner.todo = Todo::End;
         }
+        if matches!(inner.todo, Todo::Route { .. } | Todo::Pause { .. }) && self.holds_its_key() {
+            return (Todo::Rest, inner.place.clone(), inner.attempt);
+        }
         let todo = std::mem::replace(&mut inner.todo, Todo::Rest);
         (todo, inner.place.clone(), inner.attempt)
     }
@@ -323,26 +363,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         inner.place.clone()
     }
 
-    /// When its handler is killed, or counts as wedged if it was.
-    pub(crate) fn set_limit(&self, limit: Duration) {
-        self.inner.lock().limit = Some(limit);
-    }
-
-    /// What is to be seen of it; none if its lock cannot be had in that time.
-    pub(crate) fn glimpse(&self, patience: Duration) -> Option<Glimpse> {
-        let inner = self.inner.try_lock_for(patience)?;
-        let failed = |verdict| if let Verdict::Failed(kind) = verdict { Some(kind) } else { None };
-        Some(Glimpse {
-            conversation: inner.conversation.as_ref().map(Address::pid),
-            tries: inner.machine.started(),
-            begun: inner.history.last().and_then(|attempt| attempt.begun),
-            started: inner.machine.phase() == Phase::Started,
-            told: inner.told.and_then(failed),
-            overdue: inner.overdue,
-            limit: inner.limit,
-        })
-    }
-
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Told<R>> {
         let mut inner = self.inner.lock();
         let Some(verdict) = inner.told else {
@@ -363,44 +383,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         };
         drop(inner);
         Poll::Ready(told)
-    }
-
-    /// Whether the handler's work is not wanted any more.
-    pub(crate) fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut inner = self.inner.lock();
-        if inner.deserted || inner.machine.is_unwanted() {
-            return Poll::Ready(());
-        }
-        let old = inner.handler.replace(cx.waker().clone());
-        drop(inner);
-        drop(old);
-        Poll::Pending
-    }
-
-    /// The handler looks again whether it is cancelled.
-    pub(crate) fn wake_handler(&self) {
-        let handler = self.inner.lock().handler.take();
-        if let Some(handler) = handler {
-            handler.wake();
-        }
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.deserted || inner.machine.is_unwanted()
-    }
-
-    pub(crate) fn history(&self) -> Vec<Attempt> {
-        self.inner.lock().history.to_vec()
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.inner.lock().machine.is_over()
-    }
-
-    /// Whether it is with nobody.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.inner.lock().machine.phase() == Phase::Parked
     }
 }
 

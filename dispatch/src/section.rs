@@ -40,6 +40,9 @@ type Ticket<M, R> = Arc<Record<M, R>>;
 /// A message that has waited for long: since when, its id, its key, where it is.
 type Old<M, R> = (Duration, u64, Option<u64>, Spot, Ticket<M, R>);
 
+/// A message at a consumer: its id and its key.
+type At<M, R> = (u64, Option<u64>, Ticket<M, R>);
+
 /// What one walk over all messages has found.
 struct Walk<M, R> {
     crowd: Crowd,
@@ -51,7 +54,7 @@ struct Walk<M, R> {
     /// Those that were and are not: they may be the last that hold their message, and are dropped outside the lock.
     younger: Vec<Old<M, R>>,
     /// What the consumers that are shown have.
-    held: IndexMap<ConsumerId, Vec<(u64, Option<u64>, Ticket<M, R>)>, FxBuildHasher>,
+    held: IndexMap<ConsumerId, Vec<At<M, R>>, FxBuildHasher>,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> GroupSection<M, R> {
@@ -73,7 +76,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupSection<M, R> {
         crowd.most = waiting_for.iter().max_by_key(|(_, waiting)| **waiting).map(|(key, waiting)| (*key, *waiting));
         let consumers = shown.drain(..).map(|part| {
             let held = held.swap_remove(&part.id).unwrap_or_default();
-            let glimpse = |(id, key, ticket): (u64, Option<u64>, Ticket<M, R>)| {
+            let glimpse = |(id, key, ticket): At<M, R>| {
                 let seen = ticket.glimpse(PATIENCE).filter(|seen| seen.started)?;
                 Some(Held { id, key, seen })
             };

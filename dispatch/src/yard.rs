@@ -68,6 +68,8 @@ pub(crate) enum Refusal {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) id: u64,
+    /// The message in whose handling this one was dispatched.
+    pub(crate) parent: Option<u64>,
     pub(crate) key: Option<u64>,
     pub(crate) deadline: Duration,
     pub(crate) choice: Choice,

@@ -93,7 +93,7 @@ impl World {
             3 => Choice::To(self.consumer(usize::try_from(message).expect("small"))),
             _ => Choice::RoundRobin,
         };
-        let request = Request { id: message, key, deadline: Duration::MAX, choice, caller: None };
+        let request = Request { id: message, parent: None, key, deadline: Duration::MAX, choice, caller: None };
         let mut number = None;
         let (entered, _) = self.yard.enter(request, message, false, self.now, |_, slot| number = Some(slot));
         if let Entered::Refused(_) = entered {
