@@ -1,18 +1,27 @@
-//! Driver: what a change of a dispatch's record leads to, carried out once the record's lock is released.
+//! Driver: what a change of a dispatch's record leads to.
+//!
+//! What concerns the group's yard and its dead letters is done while the record is still locked, so that the record and the yard
+//! never disagree on where the message is: nobody else can route a message that is about to leave its place. The order of
+//! the locks is record, then yard or dead letters, and no code of a user's runs under any. The rest is done once they are released.
+use crate::dead_letters::DeadLetter;
+use crate::group::Settled;
 use crate::metrics::Timing;
 use crate::outcome::DispatchErrorKind;
-use crate::record::Record;
+use crate::record::{Assigned, Inner, Record};
 use crate::yard::Finish;
 use colloquium_runtime::{Address, Pid};
+use parking_lot::MutexGuard;
 use std::task::Waker;
 use std::time::Duration;
 
-/// What is to be done once the lock is released.
-#[must_use = "it is done by Act::run"]
-pub(crate) struct Act {
+/// What is to be done.
+#[must_use = "it is done by Record::run"]
+pub(crate) struct Act<M, R> {
     /// Out of the yard, with that to be said of the delivery.
     pub(crate) leave: Option<Finish>,
     pub(crate) park: Option<Finish>,
+    /// That process of a consumer is on its way out; before its place is offered to others.
+    pub(crate) gone: Option<Assigned<M, R>>,
     pub(crate) wake: [Option<Waker>; 2],
     pub(crate) nudge: Option<Address<()>>,
     pub(crate) dead: Option<DispatchErrorKind>,
@@ -22,6 +31,8 @@ pub(crate) struct Act {
     pub(crate) blamed: Option<(Pid, u32, bool)>,
     /// The time, if it was looked at.
     pub(crate) now: Option<Duration>,
+    /// The size of the message as a dead letter, if it may become one: a user's function says it, outside the locks.
+    pub(crate) size: usize,
 }
 
 /// A message that is over, and is to be taken out of the yard.
@@ -33,37 +44,61 @@ pub(crate) struct Deferred {
     pub(crate) now: Duration,
 }
 
-impl Act {
+impl<M, R> Act<M, R> {
     pub(crate) const NONE: Self = Self {
         leave: None,
         park: None,
+        gone: None,
         wake: [None, None],
         nudge: None,
         dead: None,
         timing: None,
         blamed: None,
         now: None,
+        size: 0,
     };
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
-    /// Carries out what was decided.
-    pub(crate) fn run(&self, act: Act) {
-        let Act { leave, park, wake, nudge, dead, timing, blamed, now } = act;
-        if let Some((process, times, poisoned)) = blamed {
-            self.group.blamed(process, self.request.id, times, poisoned);
-        }
-        if let Some(kind) = dead {
-            self.group.bury(self, kind);
+    /// Carries out what was decided under the lock.
+    pub(crate) fn run(&self, mut inner: MutexGuard<'_, Inner<M, R>>, act: Act<M, R>) {
+        let Act { leave, park, gone, wake, nudge, dead, timing, blamed, now, size } = act;
+        let group = &self.group;
+        let letter = dead.map(|kind| DeadLetter {
+            id: self.request.id,
+            message: self.message.clone(),
+            kind,
+            attempts: inner.history.to_vec(),
+            key: self.request.key,
+            at: now.unwrap_or_else(|| group.runtime.now()),
+        });
+        let forgotten = letter.map(|letter| group.dead.lock().push(letter, size));
+        let mut settled = Settled::default();
+        if let Some(place) = &gone {
+            settled.grants = group.yard().gone(place.consumer, place.incarnation);
         }
         if let Some(finish) = leave {
-            if let Some(span) = &self.span {
-                self.tell_span(span);
+            let now = now.unwrap_or_else(|| group.runtime.now());
+            let deferred = Deferred { finish, dead: dead.is_some(), timing, now };
+            if self.is_blocking() {
+                inner.deferred = Some(deferred);
+            } else {
+                group.leave(self.slot(), deferred, &mut settled);
             }
-            let now = now.unwrap_or_else(|| self.group.runtime.now());
-            self.leave(Deferred { finish, dead: dead.is_some(), timing, now });
         } else if let Some(finish) = park {
-            self.group.park(self.slot(), finish);
+            group.park(self.slot(), finish, group.runtime.now(), &mut settled);
+        }
+        drop(inner);
+        group.finish(settled, leave.is_some() || park.is_some());
+        drop((gone, forgotten));
+        if let Some((process, times, poisoned)) = blamed {
+            group.blamed(process, self.request.id, times, poisoned);
+        }
+        if let Some(span) = self.span.as_ref().filter(|_| leave.is_some()) {
+            self.tell_span(span);
+        }
+        if let Some(kind) = dead {
+            tracing::warn!(group = %group.name, message = self.request.id, %kind, "dead letter");
         }
         wake.into_iter().flatten().for_each(Waker::wake);
         if let Some(conversation) = nudge {

@@ -50,12 +50,22 @@ pub(crate) enum Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Next {
-    /// It is over, and this is to be told, unless something was told before.
-    Over(Option<Verdict>),
+    /// It is over.
+    Over(Last),
     /// It is to be routed anew, at once; by itself if it is suspect.
     Route { alone: bool },
     /// It is to be routed anew after the delay for one that was delayed so often, or after this long.
     Pause { delayed: u32, exactly: Option<Duration> },
+}
+
+/// What is left to be done about a message that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Last {
+    /// The caller is to be told this; `None` if it was told something before.
+    pub(crate) told: Option<Verdict>,
+    /// The message becomes a dead letter, for that reason.
+    pub(crate) dead: Option<DispatchErrorKind>,
 }
 
 /// Whether a handler may begin.
@@ -75,16 +85,19 @@ pub(crate) enum Decided {
     /// It was decided before, or all is over.
     Before,
     /// The message is over with it: nobody works on it.
-    AndOver { was_queued: bool },
-    /// A handler works on it, and is to be told.
-    WhileStarted,
+    AndOver(Last),
+    /// A handler works on it, and is to be told. So is the caller, unless it was before.
+    WhileStarted(Option<Verdict>),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     terms: Terms,
     phase: Phase,
+    /// The caller was told something.
     decided: bool,
+    /// Nobody wants the work any more, for that reason: it is not tried again.
+    unwanted: Option<DispatchErrorKind>,
     started: u32,
     /// Deliveries that ended by a fault: these are what is limited.
     charged: u32,
@@ -97,7 +110,8 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(terms: Terms) -> Self {
         let phase = Phase::Parked;
-        Self { terms, phase, decided: false, started: 0, charged: 0, blamed: 0, suspected: 0, free: 0, delayed: 0 }
+        let (decided, unwanted) = (false, None);
+        Self { terms, phase, decided, unwanted, started: 0, charged: 0, blamed: 0, suspected: 0, free: 0, delayed: 0 }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -110,7 +124,7 @@ impl Machine {
 
     /// Whether nobody waits for what a handler makes of it.
     pub(crate) fn is_unwanted(&self) -> bool {
-        self.is_given_up()
+        self.unwanted.is_some()
     }
 
     /// Crashes that it is blamed for.
@@ -125,7 +139,7 @@ impl Machine {
     /// A consumer has room for it; false if nobody wants that any more.
     #[must_use]
     pub(crate) fn assigned(&mut self) -> bool {
-        if self.phase != Phase::Parked || self.decided && !self.terms.accepted {
+        if self.phase != Phase::Parked {
             return false;
         }
         self.phase = Phase::Queued;
@@ -149,13 +163,20 @@ impl Machine {
     }
 
     fn over(&mut self, verdict: Verdict) -> Next {
-        self.phase = Phase::Over;
-        Next::Over(self.decide_once(verdict))
+        Next::Over(self.last(verdict))
     }
 
-    /// Whether the caller (or, once a consumer has accepted, nobody) has given it up: it is not tried again.
-    fn is_given_up(&self) -> bool {
-        self.decided && !self.terms.accepted
+    /// The end of all. A caller that was content with less than completion is not told of a bad end: for it, and for whoever
+    /// sees to what cannot be handled, there is the dead letter.
+    fn last(&mut self, verdict: Verdict) -> Last {
+        self.phase = Phase::Over;
+        let told = self.decide_once(verdict);
+        let unattended = told.is_none() && self.terms.accepted;
+        let dead = match verdict {
+            Verdict::Failed(kind) => (unattended || told.is_some() && kind.is_deadly()).then_some(kind),
+            Verdict::Delivered => None,
+        };
+        Last { told, dead }
     }
 
     /// Its handler has completed it.
@@ -165,7 +186,10 @@ impl Machine {
 
     /// Its handler has returned without completing it.
     pub(crate) fn failed(&mut self, wanted: Wanted) -> Next {
-        if self.is_given_up() || wanted == Wanted::Discard || self.terms.at_most_once {
+        if let Some(kind) = self.unwanted {
+            return self.over(Verdict::Failed(kind));
+        }
+        if wanted == Wanted::Discard || self.terms.at_most_once {
             return self.over(Verdict::Failed(DispatchErrorKind::Discarded));
         }
         self.charged += 1;
@@ -189,10 +213,10 @@ impl Machine {
         let reached = match self.phase {
             Phase::Queued => Reached::Queued,
             Phase::Started => Reached::Started,
-            Phase::Parked | Phase::Over => return Next::Over(None),
+            Phase::Parked | Phase::Over => return Next::Over(Last { told: None, dead: None }),
         };
-        if self.is_given_up() {
-            return self.over(Verdict::Failed(DispatchErrorKind::Cancelled));
+        if let Some(kind) = self.unwanted {
+            return self.over(Verdict::Failed(kind));
         }
         if reached == Reached::Started && self.terms.at_most_once {
             return self.over(Verdict::Failed(DispatchErrorKind::MaybeCompleted));
@@ -218,17 +242,17 @@ impl Machine {
     }
 
     /// It is decided from elsewhere: the deadline, a cancel, the end of the group, nobody left to take it.
-    pub(crate) fn decide(&mut self, kind: DispatchErrorKind) -> (Decided, Option<Verdict>) {
-        if self.phase == Phase::Over || self.decided && self.phase == Phase::Started {
-            return (Decided::Before, None);
+    pub(crate) fn decide(&mut self, kind: DispatchErrorKind) -> Decided {
+        // The caller of an accepted message may go: it has what it wanted.
+        let too_late = kind == DispatchErrorKind::Cancelled && self.decided;
+        if self.phase == Phase::Over || self.unwanted.is_some() || too_late {
+            return Decided::Before;
         }
-        let told = self.decide_once(Verdict::Failed(kind));
         if self.phase == Phase::Started {
-            return (Decided::WhileStarted, told);
+            self.unwanted = Some(kind);
+            return Decided::WhileStarted(self.decide_once(Verdict::Failed(kind)));
         }
-        let was_queued = self.phase == Phase::Queued;
-        self.phase = Phase::Over;
-        (Decided::AndOver { was_queued }, told)
+        Decided::AndOver(self.last(Verdict::Failed(kind)))
     }
 }
 

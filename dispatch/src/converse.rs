@@ -4,8 +4,8 @@ use crate::outcome::DispatchErrorKind;
 use crate::record::{Assigned, Record, Todo};
 use crate::retry::delay;
 use crate::waiting_room::Wish;
-use crate::yard::Entered;
-use colloquium_runtime::{Context, Exit, ExitReason, Pid};
+use colloquium_runtime::{Context, Exit, ExitReason, Pid, SpawnError};
+use colloquium_supervisor::JoinError;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,9 +43,31 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Desert<M, R> {
         if self.done {
             return;
         }
-        if let Some(place) = self.record.desert(self.record.group.runtime.now()) {
-            place.occupant.orphaned(self.pid);
-            self.record.wake_handler();
+        let Some((place, at_work)) = self.record.desert(self.record.group.runtime.now()) else { return };
+        place.occupant.orphaned(self.pid);
+        self.record.wake_handler();
+        if !at_work {
+            return;
+        }
+        let record = Arc::clone(&self.record);
+        match self.record.group.conversations.spawn(move |ctx: Context<()>| ward(ctx, record)) {
+            Ok(ward) => self.record.adopt(ward),
+            // Nobody can be had to give it time.
+            Err(JoinError::Full(_) | JoinError::Spawn(SpawnError::ProcessLimit(_))) => place.occupant.address.kill(),
+            // The group stops, and its consumers with it.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Sees to a handler whose conversation has ended: when its time is over, as that would.
+async fn ward<M: Send + Sync + 'static, R: Send + 'static>(mut ctx: Context<()>, record: Arc<Record<M, R>>) {
+    let runtime = ctx.runtime();
+    let mut timer = Some((runtime.now().saturating_add(record.group.options.cancel_grace), Timer::Grace));
+    while let Some((until, what)) = timer.filter(|_| !record.is_over()) {
+        let left = until.saturating_sub(runtime.now());
+        if ctx.recv_timeout(left).await.is_err() {
+            timer = rung(&record, what, runtime.now());
         }
     }
 }
@@ -123,40 +145,35 @@ async fn follow<M: Send + Sync + 'static, R: Send + 'static>(
                 if ctx.recv_timeout(left).await.is_ok() {
                     continue;
                 }
-                timer = rung(&record, linked.as_ref(), what, runtime.now());
+                timer = match what {
+                    Timer::Retry => {
+                        let avoid = linked.as_ref().map(|place| place.consumer);
+                        route(&record, Wish { avoid, ..Wish::default() });
+                        None
+                    }
+                    Timer::Grace | Timer::Wedged => rung(&record, what, runtime.now()),
+                };
             }
         }
     }
 }
 
-/// A timer is over; what to wait for next.
+/// A handler's time is over; what to wait for next.
 fn rung<M: Send + Sync + 'static, R: Send + 'static>(
-    record: &Arc<Record<M, R>>,
-    linked: Option<&Assigned<M, R>>,
+    record: &Record<M, R>,
     what: Timer,
     now: Duration,
 ) -> Option<(Duration, Timer)> {
-    match what {
-        Timer::Retry => {
-            let avoid = linked.map(|place| place.consumer);
-            route(record, Wish { avoid, ..Wish::default() });
-            None
-        }
-        Timer::Grace => {
-            let place = record.overdue()?;
-            record.group.stuck(&place);
-            place.occupant.address.kill();
-            let until = now.saturating_add(KILL_PATIENCE);
-            record.set_limit(until);
-            Some((until, Timer::Wedged))
-        }
-        Timer::Wedged => {
-            if let Some(place) = record.overdue() {
-                record.group.wedged(&place);
-            }
-            None
-        }
+    let place = record.overdue()?;
+    if what == Timer::Wedged {
+        record.group.wedged(&place);
+        return None;
     }
+    record.group.stuck(&place);
+    place.occupant.address.kill();
+    let until = now.saturating_add(KILL_PATIENCE);
+    record.set_limit(until);
+    Some((until, Timer::Wedged))
 }
 
 /// Exit signals come here: its consumer's re-routes, its parent's and others' stop it.
@@ -188,9 +205,5 @@ fn route<M: Send + Sync + 'static, R: Send + 'static>(record: &Arc<Record<M, R>>
         Ok(choice) => choice,
         Err(kind) => return record.decide(kind),
     };
-    match group.again(record.slot(), choice, wish) {
-        Entered::Out(place) => record.granted(place, group.runtime.now()),
-        Entered::Waits => {}
-        Entered::Refused(refusal) => record.decide(refusal.kind()),
-    }
+    record.again(choice, wish);
 }

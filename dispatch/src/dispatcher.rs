@@ -207,7 +207,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
         let record = Arc::new(Record::new(message, Arc::clone(group), request, terms, span));
         let (entered, hasten) = {
             let mut yard = group.yard();
-            yard.enter(request, Arc::clone(&record), self.executor.isolated, now, |record, slot| record.set_slot(slot))
+            let ticket = Arc::clone(&record);
+            let number = |record: &Arc<Record<M, R>>, slot| record.set_slot(slot);
+            let entered = yard.enter(request, ticket, self.executor.isolated, now, number);
+            (entered, yard.take_hastened())
         };
         group.hasten(hasten);
         let place = match entered {

@@ -3,6 +3,7 @@ use crate::conversation::Wanted;
 use colloquium_runtime::ExitReason;
 use std::error::Error;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// A handler has not completed its message, and says what is to become of that.
@@ -88,5 +89,16 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> OrFailure<T> for Result<T, E> {
 
     fn or_retry_after(self, time: Duration) -> Result<T, Failure> {
         self.map_err(|cause| Failure::retry_after(time, cause))
+    }
+}
+
+/// Calls a function of a user's; `None` if it panics. What the panic carried is the user's as well.
+pub(crate) fn caught<T>(function: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(function)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+            None
+        }
     }
 }

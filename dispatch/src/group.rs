@@ -1,8 +1,10 @@
 //! Driver: a group as its parts share it: the yard and its lock, and what is done about what the yard decides.
-use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::act::Deferred;
+use crate::dead_letters::DeadLetters;
+use crate::failure::caught;
 use crate::keeper::KeeperMessage;
 use crate::limits;
-use crate::metrics::{GroupMetrics, Timing};
+use crate::metrics::GroupMetrics;
 use crate::outcome::DispatchErrorKind;
 use crate::picture::blame_note;
 use crate::record::{Assigned, Record, Seat};
@@ -19,7 +21,6 @@ use indexmap::IndexMap;
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxBuildHasher;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -92,6 +93,20 @@ pub(crate) struct Group<M, R> {
     pub(crate) blames: Mutex<VecDeque<(Pid, String)>>,
 }
 
+/// What the yard made of a message's leaving its place, to be seen to when no lock is held.
+pub(crate) struct Settled<M, R> {
+    /// The message's own, to be dropped.
+    ticket: Option<Arc<Record<M, R>>>,
+    pub(crate) grants: Grants<Arc<Record<M, R>>, Seat<M, R>>,
+    hastened: bool,
+}
+
+impl<M, R> Default for Settled<M, R> {
+    fn default() -> Self {
+        Self { ticket: None, grants: Vec::new(), hastened: false }
+    }
+}
+
 impl Refusal {
     pub(crate) fn kind(self) -> DispatchErrorKind {
         match self {
@@ -154,7 +169,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     /// Asks the routing function. A user's is called here, outside all locks.
     pub(crate) fn choose(&self, message: &M, key: Option<u64>) -> Result<Choice, DispatchErrorKind> {
         let routing = self.routing.get();
-        let chosen = catch_unwind(AssertUnwindSafe(|| match routing.choose(message, key) {
+        let chosen = caught(|| match routing.choose(message, key) {
             Some(choice) => Ok(choice),
             None => {
                 let views = self.yard().seats.views();
@@ -171,19 +186,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
                     }),
                 }
             }
-        }));
-        // What the panic carried is the user's as well.
-        chosen.unwrap_or_else(|payload| {
-            drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
-            Err(DispatchErrorKind::Evaluation)
-        })
+        });
+        chosen.unwrap_or(Err(DispatchErrorKind::Evaluation))
     }
 
-    pub(crate) fn again(&self, slot: usize, choice: Choice, wish: Wish) -> Entered<Seat<M, R>> {
-        let now = self.runtime.now();
-        let (entered, hasten) = self.yard().again(slot, choice, wish, now);
-        self.hasten(hasten);
-        entered
+    pub(crate) fn again(&self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> (Entered<Seat<M, R>>, bool) {
+        let mut yard = self.yard();
+        let entered = yard.again(slot, choice, wish, now);
+        (entered, yard.take_hastened())
     }
 
     /// The keeper looks earlier than it meant to.
@@ -204,22 +214,36 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         }
     }
 
-    /// A message is done with.
-    pub(crate) fn leave(&self, slot: usize, finish: Finish, dead: bool, timing: Option<Timing>, now: Duration) {
+    /// A message is done with. The record is locked.
+    pub(crate) fn leave(&self, slot: usize, deferred: Deferred, settled: &mut Settled<M, R>) {
+        let Deferred { finish, dead, timing, now } = deferred;
         let hold = dead && self.options.gap == Gap::Hold;
         let mut yard = self.yard();
         let (ticket, grants) = yard.leave(slot, finish, hold, timing, now);
+        settled.hastened |= yard.take_hastened();
         drop(yard);
-        self.grant(grants);
-        drop(ticket);
-        self.tell_watching();
+        settled.grants.extend(grants);
+        settled.ticket = Some(ticket);
     }
 
-    pub(crate) fn park(&self, slot: usize, finish: Finish) {
-        let now = self.runtime.now();
-        let grants = self.yard().park(slot, finish, now);
+    /// A message's delivery is over, and it is to go out again. The record is locked.
+    pub(crate) fn park(&self, slot: usize, finish: Finish, now: Duration, settled: &mut Settled<M, R>) {
+        let mut yard = self.yard();
+        let grants = yard.park(slot, finish, now);
+        settled.hastened |= yard.take_hastened();
+        drop(yard);
+        settled.grants.extend(grants);
+    }
+
+    /// What follows when no lock is held any more.
+    pub(crate) fn finish(&self, settled: Settled<M, R>, tells: bool) {
+        let Settled { ticket, grants, hastened } = settled;
+        self.hasten(hastened);
         self.grant(grants);
-        self.tell_watching();
+        drop(ticket);
+        if tells {
+            self.tell_watching();
+        }
     }
 
     /// Somebody waits for messages to be done with, mostly nobody does. The order that matters is the yard's: who waits has set
@@ -247,7 +271,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
 
     /// What a message takes, in bytes. A user's function may be called here: outside all locks.
     pub(crate) fn size_of(&self, message: &M) -> usize {
-        self.options.size.as_ref().map_or(size_of::<M>(), |size| size(message))
+        self.options.size.as_ref().and_then(|size| caught(|| size(message))).unwrap_or(size_of::<M>())
     }
 
     /// A message is blamed for the end of a process.
@@ -260,28 +284,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         blames.push_back((process, note));
     }
 
-    /// A message becomes a dead letter.
-    pub(crate) fn bury(&self, record: &Record<M, R>, kind: DispatchErrorKind) {
-        let size = self.size_of(&record.message);
-        let letter = DeadLetter {
-            id: record.request.id,
-            message: Arc::clone(&record.message),
-            kind,
-            attempts: record.history(),
-            key: record.request.key,
-            at: self.runtime.now(),
-        };
-        let gone = self.dead.lock().push(letter, size);
-        drop(gone);
-        tracing::warn!(group = %self.name, message = record.request.id, %kind, "dead letter");
-    }
-
     /// A delivery at that process is overdue: it gets no more, and what is queued behind is taken back.
     pub(crate) fn stuck(&self, place: &Assigned<M, R>) {
         let mut yard = self.yard();
-        yard.stuck(place.consumer, place.incarnation);
+        let grants = yard.stuck(place.consumer, place.incarnation);
         let behind = yard.tickets_at(place.consumer);
         drop(yard);
+        self.grant(grants);
         let now = self.runtime.now();
         behind.iter().for_each(|record| record.pull_back(now));
         tracing::warn!(group = %self.name, consumer = %place.consumer, "stuck: its delivery is overdue, it is killed");
@@ -297,7 +306,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     /// A process of a consumer has ended.
     pub(crate) fn down(&self, id: ConsumerId, incarnation: u64, ended: Option<Ended>) -> Revival {
         let mut yard = self.yard();
-        let (occupant, revival) = yard.down(id, incarnation, ended);
+        let (occupant, revival, grants) = yard.down(id, incarnation, ended);
         if revival == Revival::GiveUp
             && let Some(position) = yard.seats.position(id)
         {
@@ -308,14 +317,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         let waiting = if over { yard.tickets() } else { Vec::new() };
         drop(yard);
         drop(occupant);
+        self.grant(grants);
         self.tell_watching();
         if revival == Revival::GiveUp && ended.is_some() {
             tracing::error!(group = %self.name, consumer = %id, "given up: it fails whenever it is started");
         }
         if over {
-            for record in waiting.iter().filter(|record| record.is_parked()) {
-                record.decide(DispatchErrorKind::NoConsumerAvailable);
-            }
+            waiting.iter().for_each(|record| record.decide_parked(DispatchErrorKind::NoConsumerAvailable));
             drop(self.keeper.send(KeeperMessage::OVER));
         }
         revival

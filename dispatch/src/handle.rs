@@ -253,9 +253,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
         let supervisor = self.supervisor().await?;
         let there = {
             let mut yard = self.group.yard();
-            let there = yard.leaves(id);
-            let mut grants = Vec::new();
-            yard.settle(&mut grants);
+            let (there, grants) = yard.leaves(id);
             drop(yard);
             self.group.grant(grants);
             there
@@ -347,7 +345,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
             yard.closing = true;
             yard.tickets()
         };
-        all.iter().filter(|record| record.is_parked()).for_each(|record| record.decide(DispatchErrorKind::Closed));
+        all.iter().for_each(|record| record.decide_parked(DispatchErrorKind::Closed));
         drop(all);
         let empty = || self.group.yard().len() == 0;
         let mut over = pin!(self.group.runtime.sleep(deadline));

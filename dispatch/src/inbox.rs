@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -138,6 +139,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
 
     /// Ends this process, as one that does not trap exits.
     async fn end(&mut self, reason: ExitReason) {
+        self.process.follows.store(true, Ordering::Relaxed);
         self.ctx.untrap_exits();
         self.ctx.exit(reason).await;
     }

@@ -39,10 +39,7 @@ pub(crate) async fn keep<M: Send + Sync + 'static, R: Send + 'static>(
         let (late, waited, grants, next) = group.yard().due(now);
         group.grant(grants);
         late.iter().for_each(|record| record.decide(DispatchErrorKind::DeadlineExceeded));
-        waited
-            .iter()
-            .filter(|record| record.is_parked())
-            .for_each(|record| record.decide(DispatchErrorKind::Overloaded));
+        waited.iter().for_each(|record| record.decide_parked(DispatchErrorKind::Overloaded));
         drop((late, waited));
         // Waking up for each of many that fall due one after the other would take the time of all.
         let told = match next {

@@ -8,7 +8,7 @@ use colloquium_runtime::{Address, Exit, Pid};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// What a consumer's process receives; only this crate makes any.
 pub struct ConsumerMessage<M, R>(pub(crate) Told<M, R>);
@@ -24,22 +24,29 @@ pub(crate) struct Process<M, R> {
     /// Deliveries that it has begun, in all, and those that it has completed.
     pub(crate) begun: AtomicU64,
     pub(crate) completed: AtomicU64,
+    /// It ends by the end of a process that it is linked to, or by what it was told: not by a kill.
+    pub(crate) follows: AtomicBool,
     orphans: Mutex<Vec<Pid>>,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
     pub(crate) fn new(address: Address<ConsumerMessage<M, R>>) -> Self {
         let (started, begun, completed) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self { address, started, begun, completed, orphans: Mutex::default() }
+        let follows = AtomicBool::new(false);
+        Self { address, started, begun, completed, follows, orphans: Mutex::default() }
     }
 
     pub(crate) fn pid(&self) -> Pid {
         self.address.pid()
     }
 
-    /// Sends a message; one that does not arrive comes back by the exit signal along the conversation's link.
+    /// Sends a message. One that arrives and is not begun with comes back by the exit signal along the conversation's link.
     pub(crate) fn deliver(&self, record: Arc<Record<M, R>>, attempt: u32) {
-        drop(self.address.send(ConsumerMessage(Told::Deliver(record, attempt))));
+        if let Err(error) = self.address.send(ConsumerMessage(Told::Deliver(record, attempt)))
+            && let ConsumerMessage(Told::Deliver(record, _)) = error.into_message()
+        {
+            record.undelivered(self.pid());
+        }
     }
 
     /// A conversation ends that is linked to this.

@@ -2,25 +2,30 @@
 //!
 //! One lock around the conversation's machine and what it decides about. Consumers, the caller, the keeper of deadlines and
 //! the conversation's process only wake each other; the truth is here, in the order in which this lock was taken. Whoever makes
-//! the message *over* (exactly one does) takes it out of the group's yard afterwards; the two locks are never held together.
-//! What was decided leaves the lock as an [`Act`], and wakers, addresses and values of users' go outside it.
+//! the message *over* (exactly one does) takes it out of the group's yard before the lock is released, and whoever takes it from a
+//! consumer gives its place back likewise ([`Act`]); the yard's lock is only ever taken after the record's. Wakers, addresses and
+//! values of users' go outside both.
 mod blocking;
+mod deserted;
+mod seen;
 mod sight;
 
 use crate::act::{Act, Deferred};
 use crate::blame::End;
-use crate::conversation::{Decided, Machine, Next, Phase, Start, Terms, Verdict, Wanted};
+use crate::conversation::{Decided, Last, Machine, Next, Phase, Start, Terms, Verdict, Wanted};
 use crate::group::Group;
 use crate::metrics::Timing;
 use crate::outcome::{Attempt, DispatchErrorKind, History, Reached};
 use crate::process::Process;
+use crate::routing::Choice;
 use crate::view::ConsumerId;
-use crate::yard::{Finish, Place, Request};
+use crate::waiting_room::Wish;
+use crate::yard::{Entered, Finish, Place, Request};
 use colloquium_runtime::{Address, ExitReason, Pid};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 use tracing::Span;
 
@@ -40,7 +45,7 @@ pub(crate) struct Record<M, R> {
     inner: Mutex<Inner<M, R>>,
 }
 
-struct Inner<M, R> {
+pub(crate) struct Inner<M, R> {
     machine: Machine,
     told: Option<Verdict>,
     output: Option<R>,
@@ -60,8 +65,8 @@ struct Inner<M, R> {
     /// When the handler is killed that is at work for nobody, or counts as wedged.
     limit: Option<Duration>,
     /// It is out of the yard when its closures have returned.
-    deferred: Option<Deferred>,
-    history: History,
+    pub(crate) deferred: Option<Deferred>,
+    pub(crate) history: History,
     lost_at: Duration,
     rerouted_from: Vec<ConsumerId>,
     reroute_timings: Vec<Duration>,
@@ -174,8 +179,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             inner.todo = Todo::Forward;
             act.nudge.clone_from(&inner.conversation);
         }
-        drop(inner);
-        self.run(act);
+        self.run(inner, act);
     }
 
     /// The handler of that assignment begins.
@@ -201,8 +205,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
                 Start::Withdrawn => false,
             }
         };
-        drop(inner);
-        self.run(act);
+        self.run(inner, act);
         begins
     }
 
@@ -215,34 +218,32 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             inner.close(Reached::Completed, None, now);
             act.timing = inner.timing(now);
             let next = inner.machine.completed();
-            if next == Next::Over(Some(Verdict::Delivered)) {
+            if matches!(next, Next::Over(Last { told: Some(Verdict::Delivered), .. })) {
                 inner.output = unwanted.take();
             }
             inner.follow(next, Finish::Completed, &mut act);
         }
-        drop(inner);
+        self.run(inner, act);
         drop(unwanted);
-        self.run(act);
     }
 
     /// The handler of that assignment has returned without completing.
     pub(crate) fn failed(&self, attempt: u32, wanted: Wanted, reason: ExitReason, now: Duration) {
+        let mut act = self.act();
         let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
         if inner.is_started(attempt) {
             inner.close(Reached::Failed, Some(reason), now);
             inner.lost_at = now;
             let next = inner.machine.failed(wanted);
             inner.follow(next, Finish::Failed, &mut act);
         }
-        drop(inner);
-        self.run(act);
+        self.run(inner, act);
     }
 
     /// The handler of that assignment was dropped in its course, by what `end` says.
     pub(crate) fn interrupted(&self, attempt: u32, end: End, now: Duration) {
+        let mut act = self.act();
         let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
         if inner.is_started(attempt) {
             let end = if inner.overdue { End::Overdue } else { end };
             inner.interrupted.get_or_insert(end);
@@ -250,21 +251,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
                 inner.lose(ExitReason::Killed, now, &mut act);
             }
         }
-        drop(inner);
-        self.run(act);
+        self.run(inner, act);
     }
 
     /// The handler of that assignment was stopped, since nobody wants what it makes.
     pub(crate) fn stopped(&self, attempt: u32, now: Duration) {
+        let mut act = self.act();
         let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
         if inner.is_started(attempt) {
             inner.interrupted = Some(End::Otherwise);
             inner.overdue = false;
             inner.lose(ExitReason::Shutdown, now, &mut act);
         }
-        drop(inner);
-        self.run(act);
+        self.run(inner, act);
     }
 
     /// The handler was still at work when its consumer was told to end by that.
@@ -272,58 +271,92 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         self.inner.lock().interrupted.get_or_insert(End::ByLink);
     }
 
-    /// The process of that pid has ended; true if it had the message.
+    /// The process of that pid has ended, as an exit signal tells the conversation; true if it had the message.
     pub(crate) fn lost(&self, pid: Pid, reason: ExitReason, now: Duration) -> bool {
+        self.lost_with(pid, reason, now, false)
+    }
+
+    /// The message could not be sent: that process has ended before. Its exit signal may have come before the conversation knew
+    /// of the place, and then says nothing to it.
+    pub(crate) fn undelivered(&self, pid: Pid) {
+        self.lost_with(pid, ExitReason::NoProcess, self.group.runtime.now(), true);
+    }
+
+    fn lost_with(&self, pid: Pid, reason: ExitReason, now: Duration, nudges: bool) -> bool {
+        let mut act = self.act();
         let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
-        let had = inner.place.as_ref().is_some_and(|place| place.occupant.pid() == pid);
-        let was = had && matches!(inner.machine.phase(), Phase::Queued | Phase::Started);
+        let had = inner.place.as_ref().filter(|place| place.occupant.pid() == pid).cloned();
+        act.gone = had.filter(|_| matches!(inner.machine.phase(), Phase::Queued | Phase::Started));
+        let was = act.gone.is_some();
         if was {
             inner.lose(reason, now, &mut act);
-            // Only the conversation itself says so.
-            act.nudge = None;
+            if !nudges {
+                act.nudge = None;
+            }
         }
-        drop(inner);
-        self.run(act);
+        self.run(inner, act);
         was
     }
 
     /// If the message is in a consumer's mailbox and not begun, it is taken back, to go elsewhere.
     pub(crate) fn pull_back(&self, now: Duration) {
+        let mut act = self.act();
         let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
         if inner.machine.phase() == Phase::Queued && inner.todo == Todo::Rest {
             inner.interrupted = Some(End::Otherwise);
             inner.lose(ExitReason::Shutdown, now, &mut act);
         }
-        drop(inner);
-        self.run(act);
+        self.run(inner, act);
     }
 
     /// The outcome is decided from elsewhere.
     pub(crate) fn decide(&self, kind: DispatchErrorKind) {
-        let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
-        inner.decide(kind, &mut act);
-        drop(inner);
-        self.run(act);
+        self.decide_if(kind, |_| true);
     }
 
-    /// The conversation has ended, whatever its end was. Returns the place that it may be linked to.
-    pub(crate) fn desert(&self, now: Duration) -> Option<Assigned<M, R>> {
+    /// The same, if the message is with nobody.
+    pub(crate) fn decide_parked(&self, kind: DispatchErrorKind) {
+        self.decide_if(kind, |phase| phase == Phase::Parked);
+    }
+
+    fn decide_if(&self, kind: DispatchErrorKind, holds: impl FnOnce(Phase) -> bool) {
+        let mut act = self.act();
         let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
-        inner.deserted = true;
-        let own = inner.conversation.take();
-        inner.decide(DispatchErrorKind::Conversation, &mut act);
-        if inner.machine.phase() == Phase::Started && inner.interrupted.is_some() {
-            inner.lose(ExitReason::Killed, now, &mut act);
+        if holds(inner.machine.phase()) {
+            inner.decide(kind, &mut act);
         }
-        let place = inner.place.take();
+        self.run(inner, act);
+    }
+
+    /// Nothing to do, but for what may have to be done about a message that ends badly.
+    fn act(&self) -> Act<M, R> {
+        let size = self.group.size_of(&self.message);
+        Act { size, ..Act::NONE }
+    }
+
+    /// The message is to go out again, to whom the routing function chose.
+    pub(crate) fn again(&self, choice: Choice, wish: Wish) {
+        let mut inner = self.inner.lock();
+        if inner.machine.phase() != Phase::Parked {
+            return;
+        }
+        let now = self.group.runtime.now();
+        let (entered, hastened) = self.group.again(self.slot(), choice, wish, now);
+        let refused = match entered {
+            Entered::Out(place) => {
+                if inner.assign(place, now).is_some() {
+                    inner.todo = Todo::Forward;
+                }
+                None
+            }
+            Entered::Waits => None,
+            Entered::Refused(refusal) => Some(refusal.kind()),
+        };
         drop(inner);
-        drop(own);
-        self.run(act);
-        place
+        self.group.hasten(hastened);
+        if let Some(kind) = refused {
+            self.decide(kind);
+        }
     }
 
     /// What the conversation is to do, and where the message is or is to go.
@@ -339,20 +372,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         (todo, inner.place.clone(), inner.attempt)
     }
 
-    /// The end of an undisturbed conversation: what it is linked to; `None` if it is not over.
-    pub(crate) fn finish(&self) -> Option<Option<Assigned<M, R>>> {
-        let mut inner = self.inner.lock();
-        if !inner.machine.is_over() {
-            return None;
-        }
-        inner.deserted = true;
-        let own = inner.conversation.take();
-        let place = inner.place.take();
-        drop(inner);
-        drop(own);
-        Some(place)
-    }
-
     /// The handler has had its time and is still at work: its consumer is to be killed for it.
     pub(crate) fn overdue(&self) -> Option<Assigned<M, R>> {
         let mut inner = self.inner.lock();
@@ -361,28 +380,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         }
         inner.overdue = true;
         inner.place.clone()
-    }
-
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Told<R>> {
-        let mut inner = self.inner.lock();
-        let Some(verdict) = inner.told else {
-            let known = inner.caller.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-            let old = if known { None } else { inner.caller.replace(cx.waker().clone()) };
-            drop(inner);
-            drop(old);
-            return Poll::Pending;
-        };
-        let told = Told {
-            verdict,
-            output: inner.output.take(),
-            delivered_to: inner.history.last().map(|attempt| attempt.consumer),
-            attempts: inner.machine.started(),
-            history: if verdict == Verdict::Delivered { History::new() } else { inner.history.clone() },
-            rerouted_from: std::mem::take(&mut inner.rerouted_from),
-            reroute_timings: std::mem::take(&mut inner.reroute_timings),
-        };
-        drop(inner);
-        Poll::Ready(told)
     }
 }
 
@@ -426,14 +423,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         Some(Timing { begun: self.history.iter().find_map(|attempt| attempt.begun)?, handled })
     }
 
-    fn tell(&mut self, verdict: Option<Verdict>, act: &mut Act) {
+    fn tell(&mut self, verdict: Option<Verdict>, act: &mut Act<M, R>) {
         if verdict.is_some() {
             self.told = verdict;
             act.wake[0] = self.caller.take();
         }
     }
 
-    fn lose(&mut self, reason: ExitReason, now: Duration, act: &mut Act) {
+    fn lose(&mut self, reason: ExitReason, now: Duration, act: &mut Act<M, R>) {
         let end = match self.interrupted.take() {
             _ if self.overdue => End::Overdue,
             Some(end) => end,
@@ -447,23 +444,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         self.overdue = false;
         let next = self.machine.lost(end);
         if blamed && let Some(place) = &self.place {
-            let poisoned = next == Next::Over(Some(Verdict::Failed(DispatchErrorKind::Poisoned)));
+            let poison = Some(Verdict::Failed(DispatchErrorKind::Poisoned));
+            let poisoned = matches!(next, Next::Over(Last { told, .. }) if told == poison);
             act.blamed = Some((place.occupant.pid(), self.machine.blamed(), poisoned));
         }
         self.follow(next, finish, act);
     }
 
     /// Notes what follows for the message.
-    fn follow(&mut self, next: Next, finish: Finish, act: &mut Act) {
+    fn follow(&mut self, next: Next, finish: Finish, act: &mut Act<M, R>) {
         match next {
-            Next::Over(verdict) => {
-                self.todo = Todo::End;
-                act.leave = Some(finish);
-                if let Some(Verdict::Failed(kind)) = verdict {
-                    act.dead = kind.is_deadly().then_some(kind);
-                }
-                self.tell(verdict, act);
-            }
+            Next::Over(last) => self.end(last, finish, act),
             Next::Route { alone } => {
                 self.todo = Todo::Route { alone };
                 act.park = Some(finish);
@@ -476,20 +467,24 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         act.nudge.clone_from(&self.conversation);
     }
 
-    fn decide(&mut self, kind: DispatchErrorKind, act: &mut Act) {
-        let (decided, verdict) = self.machine.decide(kind);
-        match decided {
+    fn decide(&mut self, kind: DispatchErrorKind, act: &mut Act<M, R>) {
+        match self.machine.decide(kind) {
             Decided::Before => return,
-            Decided::AndOver { .. } => {
-                self.todo = Todo::End;
-                act.leave = Some(Finish::Lost);
-            }
-            Decided::WhileStarted => {
+            Decided::AndOver(last) => self.end(last, Finish::Lost, act),
+            Decided::WhileStarted(told) => {
                 self.todo = Todo::Grace;
                 act.wake[1] = self.handler.take();
+                self.tell(told, act);
             }
         }
         act.nudge.clone_from(&self.conversation);
-        self.tell(verdict, act);
+    }
+
+    /// The message is over.
+    fn end(&mut self, last: Last, finish: Finish, act: &mut Act<M, R>) {
+        self.todo = Todo::End;
+        act.leave = Some(finish);
+        act.dead = last.dead;
+        self.tell(last.told, act);
     }
 }

@@ -182,7 +182,8 @@ async fn occupy<M: Send + Sync + 'static, R: Send + 'static>(
     if !pause.is_zero() {
         ctx.sleep(pause).await;
     }
-    let mut place = Occupied { group, id, incarnation: None, process: None, since: runtime.now(), first };
+    let mut place =
+        Occupied { group, id, incarnation: None, process: None, since: runtime.now(), first, returned: false };
     let body = match (registration.start)().await {
         Ok(body) => body,
         Err(cause) => return ExitReason::error(cause),
@@ -205,6 +206,8 @@ struct Occupied<M: Send + Sync + 'static, R: Send + 'static> {
     process: Option<Arc<Process<M, R>>>,
     since: Duration,
     first: bool,
+    /// Its body has come to an end.
+    returned: bool,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Occupied<M, R> {
@@ -223,6 +226,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Occupied<M, R> {
             self.first = true;
             return reason;
         }
+        self.returned = true;
         if reason == ExitReason::Normal { returned() } else { reason }
     }
 }
@@ -234,6 +238,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Occupied<M, R> {
                 lived: self.group.runtime.now().saturating_sub(self.since),
                 completed: process.completed.load(Ordering::Relaxed) > 0,
                 started: process.begun.load(Ordering::Relaxed) > 0,
+                killed: !self.returned && !process.follows.load(Ordering::Relaxed) && !std::thread::panicking(),
             },
             // The start of the group fails, and with it all.
             (None, _) if self.first => return,

@@ -20,8 +20,8 @@ pub(crate) struct Health {
 pub(crate) enum Ended {
     /// Its start function failed or panicked.
     AtStart,
-    /// It was up that long.
-    After { lived: Duration, completed: bool, started: bool },
+    /// It was up that long. It was killed by somebody, or ended by itself.
+    After { lived: Duration, completed: bool, started: bool, killed: bool },
 }
 
 /// What follows the end of a process.
@@ -37,7 +37,7 @@ pub(crate) enum Revival {
 pub(crate) fn is_charged(ended: Ended) -> bool {
     match ended {
         Ended::AtStart => true,
-        Ended::After { lived, completed, started } => !completed && (!started || lived < YOUNG),
+        Ended::After { lived, completed, started, killed } => !killed && !completed && (!started || lived < YOUNG),
     }
 }
 
@@ -98,10 +98,12 @@ mod tests {
         for young in [true, false] {
             for completed in [true, false] {
                 for started in [true, false] {
-                    let lived = if young { YOUNG / 2 } else { YOUNG };
-                    let expected = !completed && (!started || young);
-                    let ended = Ended::After { lived, completed, started };
-                    assert_eq!(is_charged(ended), expected, "{ended:?}");
+                    for killed in [true, false] {
+                        let lived = if young { YOUNG / 2 } else { YOUNG };
+                        let expected = !killed && !completed && (!started || young);
+                        let ended = Ended::After { lived, completed, started, killed };
+                        assert_eq!(is_charged(ended), expected, "{ended:?}");
+                    }
                 }
             }
         }
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn crashes_that_messages_are_blamed_for_never_give_a_consumer_up() {
         let mut health = Health::default();
-        let crash = Ended::After { lived: YOUNG, completed: true, started: true };
+        let crash = Ended::After { lived: YOUNG, completed: true, started: true, killed: false };
         let pauses: Vec<_> = (0..1000).map(|_| health.ended(crash, u64::MAX)).collect();
         assert_eq!(pauses[..4], [Revival::After(Duration::ZERO); 4]);
         assert!(pauses.iter().all(|pause| matches!(pause, Revival::After(time) if *time <= YOUNG)));

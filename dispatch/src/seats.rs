@@ -31,6 +31,8 @@ pub(crate) struct Seat<A> {
     pub(crate) half_open: bool,
     pub(crate) ejected_until: Option<Duration>,
     pub(crate) stuck: bool,
+    /// Its process is on its way out, as somebody found who sent to it.
+    pub(crate) gone: bool,
     pub(crate) failed: bool,
     pub(crate) leaving: bool,
     pub(crate) health: Health,
@@ -48,7 +50,7 @@ pub(crate) struct Seat<A> {
 impl<A> Seat<A> {
     /// Whether it is there and nothing is held against it.
     pub(crate) fn is_usable(&self) -> bool {
-        self.occupant.is_some() && self.is_wanted() && !self.stuck && self.ejected_until.is_none()
+        self.occupant.is_some() && self.is_wanted() && !self.stuck && !self.gone && self.ejected_until.is_none()
     }
 
     /// Whether it will be there again if it is not now.
@@ -142,6 +144,7 @@ impl<A: Occupant> Seats<A> {
             half_open: false,
             ejected_until: None,
             stuck: false,
+            gone: false,
             failed: false,
             leaving: false,
             health: Health::default(),

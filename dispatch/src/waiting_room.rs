@@ -86,6 +86,13 @@ impl<E: Copy> WaitingRoom<E> {
     /// The first who takes what is offered leaves with it.
     #[must_use]
     pub(crate) fn offer(&mut self, offer: Offer) -> Option<(E, Wish)> {
+        let place = self.taker(offer)?;
+        let wish = self.order[&place].wish;
+        self.leave(place).map(|message| (message, wish))
+    }
+
+    /// The place of the first who would take it.
+    pub(crate) fn taker(&self, offer: Offer) -> Option<u64> {
         let takes = |place: &u64| {
             let wish = self.order[place].wish;
             (!wish.alone || offer.idle) && (offer.sole || wish.avoid != Some(offer.consumer))
@@ -93,9 +100,7 @@ impl<E: Copy> WaitingRoom<E> {
         let any = self.any.iter().find(|place| takes(place)).copied();
         let of_this = (offer.consumer, 0)..=(offer.consumer, u64::MAX);
         let only = self.only.range(of_this).map(|(_, place)| place).find(|place| takes(place)).copied();
-        let place = any.into_iter().chain(only).min()?;
-        let wish = self.order[&place].wish;
-        self.leave(place).map(|message| (message, wish))
+        any.into_iter().chain(only).min()
     }
 
     /// Those who want a consumer that will not come again: from now on they take any.

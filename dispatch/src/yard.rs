@@ -8,7 +8,6 @@ mod sight;
 
 use crate::breaker::{Breaker, Pass};
 use crate::lanes::{Entered as Lane, Lanes};
-use crate::limits;
 use crate::metrics::{Counted, Timing};
 use crate::retry::Chance;
 use crate::routing::Choice;
@@ -135,6 +134,8 @@ pub(crate) struct Yard<T, A> {
     pub(crate) counted: Counted,
     /// When the keeper looks next.
     keeper: Duration,
+    /// It is to look earlier than it means to, and was not told yet.
+    hastened: bool,
     /// Completions since that moment, for the rate.
     rate: (Duration, u64),
 }
@@ -158,6 +159,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             totals: GroupTotals::default(),
             counted: Counted::default(),
             keeper: Duration::MAX,
+            hastened: false,
             rate: (Duration::ZERO, 0),
         }
     }
@@ -170,8 +172,8 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         self.seats.usable() > 0 || self.seats.iter().any(super::seats::Seat::is_wanted)
     }
 
-    /// Lets a message in; with `routes_itself`, its conversation is to ask for a place. The ticket is told its number before it can be granted anything. True: the keeper is to look
-    /// earlier than it meant to.
+    /// Lets a message in; with `routes_itself`, its conversation is to ask for a place. The ticket is told its
+    /// number before it can be granted anything.
     pub(crate) fn enter(
         &mut self,
         request: Request,
@@ -179,15 +181,15 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         routes_itself: bool,
         now: Duration,
         number: impl FnOnce(&T, usize),
-    ) -> (Entered<A>, bool) {
+    ) -> Entered<A> {
         if self.closing {
-            return (Entered::Refused(Refusal::Closed), false);
+            return Entered::Refused(Refusal::Closed);
         }
         if request.caller.is_some_and(|caller| self.holds(caller)) {
-            return (Entered::Refused(Refusal::OwnGroup), false);
+            return Entered::Refused(Refusal::OwnGroup);
         }
         if !self.anyone() {
-            return (Entered::Refused(Refusal::NoConsumer), false);
+            return Entered::Refused(Refusal::NoConsumer);
         }
         let wish = Wish::default();
         let slot = self.entries.vacant_key();
@@ -195,12 +197,12 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let routes_itself = routes_itself && !held;
         let chosen = if held || routes_itself { Chosen::Wait(wish) } else { self.pick(request.choice, wish) };
         let at = match chosen {
-            Chosen::Unknown => return (Entered::Refused(Refusal::Unknown), false),
+            Chosen::Unknown => return Entered::Refused(Refusal::Unknown),
             Chosen::Wait(_) if self.is_full(now) => {
                 self.totals.refused += 1;
                 self.counted.refused(now);
                 let retry_after = self.retry_after(now);
-                return (Entered::Refused(Refusal::Overloaded { retry_after }), false);
+                return Entered::Refused(Refusal::Overloaded { retry_after });
             }
             Chosen::Wait(_) | Chosen::At(_) => {
                 match request.key.map(|key| self.lanes.enter(key, slot, self.bounds.per_key)) {
@@ -208,7 +210,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                         self.totals.refused += 1;
                         self.counted.refused(now);
                         let retry_after = self.retry_after(now);
-                        return (Entered::Refused(Refusal::Overloaded { retry_after }), false);
+                        return Entered::Refused(Refusal::Overloaded { retry_after });
                     }
                     Some(Lane::Waits) => At::Lane,
                     Some(Lane::Taken) | None => At::Parked,
@@ -232,29 +234,25 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             Entered::Waits => request.deadline.min(now.saturating_add(self.bounds.max_wait)),
             _ => request.deadline,
         };
-        (entered, self.hasten(due))
+        self.hasten(due);
+        entered
     }
 
-    /// True if the keeper meant to look later than that.
-    fn hasten(&mut self, due: Duration) -> bool {
-        let earlier = due < self.keeper;
-        if earlier {
-            self.keeper = due;
+    /// The keeper is to look by then.
+    fn hasten(&mut self, due: Duration) {
+        if due < self.keeper {
+            (self.keeper, self.hastened) = (due, true);
         }
-        earlier
+    }
+
+    /// True if the keeper is to be told to look earlier than it means to.
+    #[must_use]
+    pub(crate) fn take_hastened(&mut self) -> bool {
+        std::mem::take(&mut self.hastened)
     }
 
     fn is_full(&mut self, now: Duration) -> bool {
         self.waiting() >= self.bounds.waiting || self.room.is_pressed(self.bounds.max_wait, now)
-    }
-
-    /// How long what waits now will take, at the rate of the last time.
-    fn retry_after(&self, now: Duration) -> Duration {
-        let (since, completed) = self.rate;
-        let span = now.saturating_sub(since).max(limits::TICK);
-        let each = span.checked_div(u32::try_from(completed).unwrap_or(u32::MAX)).unwrap_or(self.bounds.max_wait);
-        let all = each.saturating_mul(u32::try_from(self.waiting()).unwrap_or(u32::MAX));
-        all.clamp(limits::TICK, self.bounds.max_wait)
     }
 
     /// Chooses, unless all have to wait.
@@ -291,20 +289,21 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     }
 
     /// A message that is in, and with its conversation, is to go out again.
-    pub(crate) fn again(&mut self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> (Entered<A>, bool) {
+    pub(crate) fn again(&mut self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> Entered<A> {
         if self.closing {
-            return (Entered::Refused(Refusal::Closed), false);
+            return Entered::Refused(Refusal::Closed);
         }
         if !self.anyone() {
-            return (Entered::Refused(Refusal::NoConsumer), false);
+            return Entered::Refused(Refusal::NoConsumer);
         }
+        debug_assert_eq!(self.entries[slot].at, At::Parked, "it is with its conversation");
         match self.pick(choice, wish) {
-            Chosen::Unknown => (Entered::Refused(Refusal::Unknown), false),
-            Chosen::At(position) => (Entered::Out(self.give(slot, position)), false),
+            Chosen::Unknown => Entered::Refused(Refusal::Unknown),
+            Chosen::At(position) => Entered::Out(self.give(slot, position)),
             Chosen::Wait(wish) => {
                 self.wait(slot, wish, now);
-                let due = now.saturating_add(self.bounds.max_wait);
-                (Entered::Waits, self.hasten(due))
+                self.hasten(now.saturating_add(self.bounds.max_wait));
+                Entered::Waits
             }
         }
     }
@@ -399,8 +398,11 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                     self.settle(grants);
                 }
                 if let Some(position) = self.seats.position(consumer) {
-                    self.vacate(position, incarnation, finish, now);
-                    self.offer(position, grants);
+                    if self.vacate(position, incarnation, finish, now) {
+                        self.settle(grants);
+                    } else {
+                        self.offer(position, grants);
+                    }
                 }
                 if was_open {
                     // The next probe is anybody's.
@@ -428,8 +430,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         }
     }
 
-    /// A place is free again, unless the process that it was at is not there any more.
-    fn vacate(&mut self, position: usize, incarnation: u64, finish: Finish, now: Duration) {
+    /// A place is free again, unless the process that it was at is not there any more. True if the consumer is ejected for
+    /// how it ended.
+    fn vacate(&mut self, position: usize, incarnation: u64, finish: Finish, now: Duration) -> bool {
         let chance = if finish == Finish::Completed { 0 } else { self.chance.draw() };
         let mut ejected = None;
         self.seats.change(position, |seat| {
@@ -452,13 +455,16 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 Finish::Lost => seat.tally.lost += 1,
             }
         });
+        let Some(time) = ejected else { return false };
         let out = self.seats.iter().filter(|seat| seat.ejected_until.is_some()).count();
-        if let Some(time) = ejected.filter(|_| 2 * (out + 1) <= self.seats.len()) {
-            let until = now.saturating_add(time);
-            self.totals.ejections += 1;
-            self.seats.change(position, |seat| (seat.ejected_until, seat.trouble_since) = (Some(until), now));
-            self.hasten(until);
+        if 2 * (out + 1) > self.seats.len() {
+            return false;
         }
+        let until = now.saturating_add(time);
+        self.totals.ejections += 1;
+        self.seats.change(position, |seat| (seat.ejected_until, seat.trouble_since) = (Some(until), now));
+        self.hasten(until);
+        true
     }
 
     /// Gives a consumer's room to those who wait.
@@ -482,11 +488,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         for position in self.seats.all_open() {
             self.offer(position, grants);
         }
-    }
-
-    /// Whether the process is a consumer of this group that holds a delivery.
-    fn holds(&self, pid: Pid) -> bool {
-        self.pids.get(&pid).and_then(|id| self.seats.get(*id)).is_some_and(|seat| seat.taken > 0)
     }
 }
 

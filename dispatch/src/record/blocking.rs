@@ -5,7 +5,7 @@
 //! nought (a message that is over, one that is to be routed anew, a handler that was stopped) is noted under the record's lock
 //! after a look at the count there; who brings it to nought takes that lock afterwards. So one of the two sees the other.
 use super::{Record, Todo};
-use crate::act::Deferred;
+use crate::group::Settled;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
@@ -30,12 +30,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         }
         let mut inner = self.inner.lock();
         let (deferred, handler) = (inner.deferred.take(), inner.handler.take());
+        let mut settled = Settled::default();
+        if let Some(deferred) = deferred {
+            self.group.leave(self.slot(), deferred, &mut settled);
+        }
         let routes = matches!(inner.todo, Todo::Route { .. } | Todo::Pause { .. });
         let conversation = if routes { inner.conversation.clone() } else { None };
         drop(inner);
-        if let Some(deferred) = deferred {
-            self.leave(deferred);
-        }
+        self.group.finish(settled, deferred.is_some());
         if let Some(handler) = handler {
             handler.wake();
         }
@@ -43,19 +45,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             // One that has ended needs no telling.
             drop(conversation.send(()));
         }
-    }
-
-    /// Takes the message out of the yard, or has the last closure do so.
-    pub(crate) fn leave(&self, deferred: Deferred) {
-        if self.is_blocking() {
-            let mut inner = self.inner.lock();
-            if self.is_blocking() {
-                inner.deferred = Some(deferred);
-                return;
-            }
-        }
-        let Deferred { finish, dead, timing, now } = deferred;
-        self.group.leave(self.slot(), finish, dead, timing, now);
     }
 
     /// Waits until no closure runs.

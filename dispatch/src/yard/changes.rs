@@ -16,7 +16,8 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let incarnation = self.seats.change(position, |seat| {
             seat.incarnation += 1;
             seat.back_off = None;
-            (seat.occupant, seat.taken, seat.stuck, seat.since) = (Some(occupant), 0, false, now);
+            (seat.occupant, seat.taken, seat.since) = (Some(occupant), 0, now);
+            (seat.stuck, seat.gone) = (false, false);
             seat.half_open = seat.incarnation > 1;
             seat.incarnation
         });
@@ -25,9 +26,15 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     }
 
     /// A process of a consumer has ended (or counts as such), not on request if there is an `ended`. What comes of that.
-    pub(crate) fn down(&mut self, id: ConsumerId, incarnation: u64, ended: Option<Ended>) -> (Option<A>, Revival) {
+    pub(crate) fn down(
+        &mut self,
+        id: ConsumerId,
+        incarnation: u64,
+        ended: Option<Ended>,
+    ) -> (Option<A>, Revival, Grants<T, A>) {
         let chance = self.chance.draw();
-        let Some(position) = self.seats.position(id) else { return (None, Revival::GiveUp) };
+        let mut grants = Vec::new();
+        let Some(position) = self.seats.position(id) else { return (None, Revival::GiveUp, grants) };
         let at_start = matches!(ended, Some(Ended::AtStart));
         let mut revival = Revival::After(Duration::ZERO);
         let occupant = self.seats.change(position, |seat| {
@@ -58,23 +65,45 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             self.seats.retire(id);
             self.room.forget(id);
         }
-        (occupant, revival)
+        // Who would not go to the last that is left, or only to this one, is not so choosy now.
+        self.settle(&mut grants);
+        (occupant, revival, grants)
+    }
+
+    /// That process of a consumer does not take messages any more; its end will be told. It gets nothing more: a message that
+    /// went there again and again until then would use up its free tries.
+    #[must_use]
+    pub(crate) fn gone(&mut self, id: ConsumerId, incarnation: u64) -> Grants<T, A> {
+        let mut grants = Vec::new();
+        let Some(position) = self.seats.position(id) else { return grants };
+        if self.seats.at(position).incarnation == incarnation && !self.seats.at(position).gone {
+            self.seats.change(position, |seat| seat.gone = true);
+            self.settle(&mut grants);
+        }
+        grants
     }
 
     /// A delivery of that consumer is overdue: it gets nothing more. Those that wait for it take any.
-    pub(crate) fn stuck(&mut self, id: ConsumerId, incarnation: u64) {
-        let Some(position) = self.seats.position(id) else { return };
+    #[must_use]
+    pub(crate) fn stuck(&mut self, id: ConsumerId, incarnation: u64) -> Grants<T, A> {
+        let mut grants = Vec::new();
+        let Some(position) = self.seats.position(id) else { return grants };
         self.seats.change(position, |seat| seat.stuck |= seat.incarnation == incarnation);
         self.room.forget(id);
+        self.settle(&mut grants);
+        grants
     }
 
-    /// A consumer is to leave: it gets nothing more.
-    pub(crate) fn leaves(&mut self, id: ConsumerId) -> bool {
-        let Some(position) = self.seats.position(id) else { return false };
+    /// A consumer is to leave: it gets nothing more. False if it was to before, or is not there.
+    #[must_use]
+    pub(crate) fn leaves(&mut self, id: ConsumerId) -> (bool, Grants<T, A>) {
+        let mut grants = Vec::new();
+        let Some(position) = self.seats.position(id) else { return (false, grants) };
         let fresh = self.seats.change(position, |seat| !std::mem::replace(&mut seat.leaving, true));
         self.seats.retire(id);
         self.room.forget(id);
-        fresh
+        self.settle(&mut grants);
+        (fresh, grants)
     }
 
     /// Whether the group has consumers, and every one has been given up.
@@ -110,7 +139,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         if now.saturating_sub(self.rate.0) > Duration::from_secs(1) {
             self.rate = (now, 0);
         }
-        self.keeper = next;
+        (self.keeper, self.hastened) = (next, false);
         (late, waited, grants, next)
     }
 }

@@ -1,8 +1,10 @@
 //! Pure: what is to be seen of a group's yard.
 use super::{At, Request, Yard};
+use crate::limits;
 use crate::picture::{ConsumerPart, GroupPart, Seen, Spot};
 use crate::seats::Occupant;
 use crate::view::ConsumerId;
+use colloquium_runtime::Pid;
 use std::time::Duration;
 
 impl<T: Clone, A: Occupant> Yard<T, A> {
@@ -88,5 +90,19 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             see(Seen { id, key, since: entry.since, again: entry.again, spot, ticket: &entry.ticket });
         }
         (end < self.entries.capacity()).then_some(end)
+    }
+
+    /// How long what waits now will take, at the rate of the last time.
+    pub(super) fn retry_after(&self, now: Duration) -> Duration {
+        let (since, completed) = self.rate;
+        let span = now.saturating_sub(since).max(limits::TICK);
+        let each = span.checked_div(u32::try_from(completed).unwrap_or(u32::MAX)).unwrap_or(self.bounds.max_wait);
+        let all = each.saturating_mul(u32::try_from(self.waiting()).unwrap_or(u32::MAX));
+        all.clamp(limits::TICK, self.bounds.max_wait)
+    }
+
+    /// Whether the process is a consumer of this group that holds a delivery.
+    pub(super) fn holds(&self, pid: Pid) -> bool {
+        self.pids.get(&pid).and_then(|id| self.seats.get(*id)).is_some_and(|seat| seat.taken > 0)
     }
 }

@@ -131,7 +131,7 @@ impl<M: Send + 'static> Control<M> {
     }
 
     /// What is left to do when nobody goes first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_now(
         &self,
         mut inner: InnerGuard<'_, M>,

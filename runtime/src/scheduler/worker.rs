@@ -250,12 +250,19 @@ impl Local {
     }
 
     /// Has found work: if nobody else searches now and there is more, another is woken for it.
+    #[inline]
     fn stop_searching(&self) {
-        if self.searching.replace(false) {
-            let scheduler = &self.home.shared.scheduler;
-            if scheduler.idle.stop_search() && scheduler.has_work() {
-                scheduler.notify();
-            }
+        if self.searching.get() {
+            self.found();
+        }
+    }
+
+    #[cold]
+    fn found(&self) {
+        self.searching.set(false);
+        let scheduler = &self.home.shared.scheduler;
+        if scheduler.idle.stop_search() && scheduler.has_work() {
+            scheduler.notify();
         }
     }
 

@@ -10,10 +10,10 @@ enum Event {
     Completed,
     Failed(Wanted),
     Lost(End),
-    Decide,
+    Decide(DispatchErrorKind),
 }
 
-const EVENTS: [Event; 9] = [
+const EVENTS: [Event; 10] = [
     Event::Assigned,
     Event::Start,
     Event::Completed,
@@ -22,20 +22,21 @@ const EVENTS: [Event; 9] = [
     Event::Lost(End::OwnPanic),
     Event::Lost(End::ByLink),
     Event::Lost(End::Otherwise),
-    Event::Decide,
+    Event::Decide(DispatchErrorKind::Cancelled),
+    Event::Decide(DispatchErrorKind::DeadlineExceeded),
 ];
 
 /// Whether the event can happen: only a handler that has begun can return.
 fn can_happen(machine: &Machine, event: Event) -> bool {
     match event {
         Event::Completed | Event::Failed(_) => machine.phase == Phase::Started,
-        Event::Assigned | Event::Start | Event::Lost(_) | Event::Decide => true,
+        Event::Assigned | Event::Start | Event::Lost(_) | Event::Decide(_) => true,
     }
 }
 
 /// Applies it; the verdict that came out of it.
 fn apply(machine: &mut Machine, event: Event) -> Option<Verdict> {
-    let of_next = |next| if let Next::Over(verdict) = next { verdict } else { None };
+    let of_next = |next| if let Next::Over(last) = next { last.told } else { None };
     match event {
         Event::Assigned => {
             let _ = machine.assigned();
@@ -48,7 +49,11 @@ fn apply(machine: &mut Machine, event: Event) -> Option<Verdict> {
         Event::Completed => of_next(machine.completed()),
         Event::Failed(wanted) => of_next(machine.failed(wanted)),
         Event::Lost(end) => of_next(machine.lost(end)),
-        Event::Decide => machine.decide(DispatchErrorKind::Cancelled).1,
+        Event::Decide(kind) => match machine.decide(kind) {
+            Decided::Before => None,
+            Decided::AndOver(last) => last.told,
+            Decided::WhileStarted(told) => told,
+        },
     }
 }
 
@@ -83,11 +88,22 @@ fn explore(machine: &Machine, verdicts: u32, left: u32) {
             let accepted = machine.terms.accepted && event == Event::Start;
             assert!(completes || accepted, "invariant 2: {event:?} on {machine:?}");
         }
+        if !machine.is_over() && after.is_over() && !completes && verdict.is_none() && machine.terms.accepted {
+            assert!(machine.decided, "only what was accepted may end untold: {event:?} on {machine:?}");
+        }
         if machine.is_over() {
             assert_eq!((after.phase, verdict), (Phase::Over, None), "{event:?} on {machine:?}");
         }
         explore(&after, verdicts + u32::from(verdict.is_some()), left - 1);
     }
+}
+
+fn only_told(kind: DispatchErrorKind) -> Last {
+    Last { told: Some(Verdict::Failed(kind)), dead: None }
+}
+
+fn buried(kind: DispatchErrorKind) -> Next {
+    Next::Over(Last { told: Some(Verdict::Failed(kind)), dead: Some(kind) })
 }
 
 fn started(terms: Terms) -> Machine {
@@ -109,7 +125,7 @@ fn a_crash_is_rerouted_at_once_then_delayed_then_poison() {
     again(&mut machine);
     assert_eq!(machine.lost(End::Overdue), Next::Pause { delayed: 0, exactly: None });
     again(&mut machine);
-    assert_eq!(machine.lost(End::OwnPanic), Next::Over(Some(Verdict::Failed(DispatchErrorKind::Poisoned))));
+    assert_eq!(machine.lost(End::OwnPanic), buried(DispatchErrorKind::Poisoned));
 }
 
 #[test]
@@ -119,12 +135,12 @@ fn an_error_is_delayed_and_five_are_the_last() {
         assert_eq!(machine.failed(Wanted::Retry), Next::Pause { delayed, exactly: None });
         again(&mut machine);
     }
-    assert_eq!(machine.failed(Wanted::Retry), Next::Over(Some(Verdict::Failed(DispatchErrorKind::Poisoned))));
+    assert_eq!(machine.failed(Wanted::Retry), buried(DispatchErrorKind::Poisoned));
     let mut machine = started(TERMS);
     let exactly = Some(Duration::from_secs(1));
     assert_eq!(machine.failed(Wanted::RetryAfter(Duration::from_secs(1))), Next::Pause { delayed: 0, exactly });
     again(&mut machine);
-    assert_eq!(machine.failed(Wanted::Discard), Next::Over(Some(Verdict::Failed(DispatchErrorKind::Discarded))));
+    assert_eq!(machine.failed(Wanted::Discard), buried(DispatchErrorKind::Discarded));
 }
 
 #[test]
@@ -136,7 +152,7 @@ fn suspect_twice_runs_alone_and_five_times_is_the_end() {
         assert_eq!(machine.lost(End::ByLink), Next::Route { alone: true });
     }
     again(&mut machine);
-    assert_eq!(machine.lost(End::ByLink), Next::Over(Some(Verdict::Failed(DispatchErrorKind::Poisoned))));
+    assert_eq!(machine.lost(End::ByLink), buried(DispatchErrorKind::Poisoned));
 }
 
 #[test]
@@ -150,7 +166,7 @@ fn unblamed_losses_are_free_sixty_four_times() {
         assert_eq!(machine.lost(End::Otherwise), Next::Route { alone: false });
     }
     assert!(machine.assigned());
-    assert_eq!(machine.lost(End::Otherwise), Next::Over(Some(Verdict::Failed(DispatchErrorKind::Conversation))));
+    assert_eq!(machine.lost(End::Otherwise), Next::Over(only_told(DispatchErrorKind::Conversation)));
 }
 
 #[test]
@@ -160,24 +176,46 @@ fn at_most_once_reroutes_what_is_queued_and_ends_what_is_started() {
     assert!(machine.assigned());
     assert_eq!(machine.lost(End::OwnPanic), Next::Route { alone: false });
     again(&mut machine);
-    assert_eq!(machine.lost(End::Otherwise), Next::Over(Some(Verdict::Failed(DispatchErrorKind::MaybeCompleted))));
-    assert_eq!(started(terms).failed(Wanted::Retry), Next::Over(Some(Verdict::Failed(DispatchErrorKind::Discarded))));
+    assert_eq!(machine.lost(End::Otherwise), buried(DispatchErrorKind::MaybeCompleted));
+    assert_eq!(started(terms).failed(Wanted::Retry), buried(DispatchErrorKind::Discarded));
 }
 
 #[test]
 fn a_decision_withdraws_what_is_queued_and_waits_for_what_is_started() {
     let kind = DispatchErrorKind::DeadlineExceeded;
-    let told = Some(Verdict::Failed(kind));
     let mut machine = Machine::new(TERMS);
-    assert_eq!(machine.decide(kind), (Decided::AndOver { was_queued: false }, told));
+    assert_eq!(machine.decide(kind), Decided::AndOver(only_told(kind)));
     let mut machine = Machine::new(TERMS);
     assert!(machine.assigned());
-    assert_eq!(machine.decide(kind), (Decided::AndOver { was_queued: true }, told));
-    assert_eq!((machine.start(), machine.decide(kind)), (Start::Withdrawn, (Decided::Before, None)));
+    assert_eq!(machine.decide(kind), Decided::AndOver(only_told(kind)));
+    assert_eq!((machine.start(), machine.decide(kind)), (Start::Withdrawn, Decided::Before));
     let mut machine = started(TERMS);
-    assert_eq!(machine.decide(kind), (Decided::WhileStarted, told));
-    assert_eq!(machine.decide(kind), (Decided::Before, None));
-    assert_eq!(machine.clone().completed(), Next::Over(None));
-    assert_eq!(machine.clone().failed(Wanted::Retry), Next::Over(None), "nobody waits for another try");
-    assert_eq!(machine.lost(End::OwnPanic), Next::Over(None));
+    assert_eq!(machine.decide(kind), Decided::WhileStarted(Some(Verdict::Failed(kind))));
+    assert_eq!(machine.decide(kind), Decided::Before);
+    let silent = Next::Over(Last { told: None, dead: None });
+    assert_eq!(machine.clone().completed(), silent);
+    assert_eq!(machine.clone().failed(Wanted::Retry), silent, "nobody waits for another try");
+    assert_eq!(machine.lost(End::OwnPanic), silent);
+}
+
+/// Nobody waits for an accepted message: what ends badly is a dead letter, and the caller may go once a handler has begun.
+#[test]
+fn an_accepted_message_ends_well_or_as_a_dead_letter() {
+    let (deadline, cancelled) = (DispatchErrorKind::DeadlineExceeded, DispatchErrorKind::Cancelled);
+    let terms = Terms { accepted: true, ..TERMS };
+    let mut fresh = Machine::new(terms);
+    assert_eq!(fresh.clone().decide(cancelled), Decided::AndOver(only_told(cancelled)));
+    assert!(fresh.assigned());
+    assert_eq!(fresh.start(), Start::Go(Some(Verdict::Delivered)));
+    assert_eq!(fresh.decide(cancelled), Decided::Before);
+    let silent = |dead| Next::Over(Last { told: None, dead });
+    assert_eq!(fresh.clone().completed(), silent(None));
+    assert_eq!(fresh.clone().failed(Wanted::Discard), silent(Some(DispatchErrorKind::Discarded)));
+    let mut parked = fresh.clone();
+    assert_eq!(parked.lost(End::OwnPanic), Next::Route { alone: false });
+    assert_eq!(parked.decide(deadline), Decided::AndOver(Last { told: None, dead: Some(deadline) }));
+    assert_eq!(fresh.decide(deadline), Decided::WhileStarted(None));
+    assert!(fresh.is_unwanted());
+    assert_eq!(fresh.clone().completed(), silent(None), "it has ended well after all");
+    assert_eq!(fresh.lost(End::Overdue), silent(Some(deadline)));
 }

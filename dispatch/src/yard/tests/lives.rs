@@ -25,7 +25,9 @@ const BOUNDS: Bounds = Bounds { waiting: 8, per_key: 3, max_wait: Duration::from
 enum Act {
     Enter { key: Option<u64>, choice: u8 },
     Finish { which: usize, how: u8 },
-    Again { which: usize },
+    Again { which: usize, avoid: Option<usize> },
+    Stuck { consumer: usize },
+    Gone { consumer: usize },
     Up { consumer: usize },
     Down { consumer: usize, at_start: bool },
     Leave { consumer: usize },
@@ -37,7 +39,9 @@ fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (prop::option::of(0..4u64), 0..5u8).prop_map(|(key, choice)| Act::Enter { key, choice }),
         6 => (0..64usize, 0..4u8).prop_map(|(which, how)| Act::Finish { which, how }),
-        2 => (0..64usize).prop_map(|which| Act::Again { which }),
+        2 => (0..64usize, prop::option::of(0..4usize)).prop_map(|(which, avoid)| Act::Again { which, avoid }),
+        1 => (0..4usize).prop_map(|consumer| Act::Stuck { consumer }),
+        1 => (0..4usize).prop_map(|consumer| Act::Gone { consumer }),
         3 => (0..4usize).prop_map(|consumer| Act::Up { consumer }),
         1 => (0..4usize, any::<bool>()).prop_map(|(consumer, at_start)| Act::Down { consumer, at_start }),
         1 => (0..40usize).prop_map(|consumer| Act::Leave { consumer }),
@@ -95,7 +99,7 @@ impl World {
         };
         let request = Request { id: message, parent: None, key, deadline: Duration::MAX, choice, caller: None };
         let mut number = None;
-        let (entered, _) = self.yard.enter(request, message, false, self.now, |_, slot| number = Some(slot));
+        let entered = self.yard.enter(request, message, false, self.now, |_, slot| number = Some(slot));
         if let Entered::Refused(_) = entered {
             assert_eq!(number, None);
             return;
@@ -145,9 +149,10 @@ impl World {
         self.grant(grants);
     }
 
-    fn again(&mut self, which: usize) {
+    fn again(&mut self, which: usize, avoid: Option<usize>) {
         let Some(message) = self.parked.iter().nth(which % self.parked.len().max(1)).copied() else { return };
-        let (entered, _) = self.yard.again(self.numbers[&message], Choice::RoundRobin, Wish::default(), self.now);
+        let wish = Wish { avoid: avoid.map(|consumer| self.consumer(consumer)), ..Wish::default() };
+        let entered = self.yard.again(self.numbers[&message], Choice::RoundRobin, wish, self.now);
         match entered {
             Entered::Out(place) => self.go_out(message, &place),
             Entered::Waits => {
@@ -159,9 +164,10 @@ impl World {
 
     fn down(&mut self, consumer: ConsumerId, at_start: bool) {
         let incarnation = self.yard.seats.get(consumer).expect("it is there").incarnation;
-        let after = Ended::After { lived: Duration::from_secs(9), completed: true, started: true };
+        let after = Ended::After { lived: Duration::from_secs(9), completed: true, started: true, killed: false };
         let ended = if at_start { Ended::AtStart } else { after };
-        let (_, revival) = self.yard.down(consumer, incarnation, Some(ended));
+        let (_, revival, grants) = self.yard.down(consumer, incarnation, Some(ended));
+        self.grant(grants);
         assert!(revival != Revival::GiveUp || self.yard.seats.get(consumer).is_some_and(|seat| seat.failed));
     }
 
@@ -169,7 +175,19 @@ impl World {
         match *act {
             Act::Enter { key, choice } => self.enter(key, choice),
             Act::Finish { which, how } => self.finish(which, how),
-            Act::Again { which } => self.again(which),
+            Act::Again { which, avoid } => self.again(which, avoid),
+            Act::Stuck { consumer } => {
+                let id = self.consumer(consumer);
+                let incarnation = self.yard.seats.get(id).expect("it is there").incarnation;
+                let grants = self.yard.stuck(id, incarnation);
+                self.grant(grants);
+            }
+            Act::Gone { consumer } => {
+                let id = self.consumer(consumer);
+                let incarnation = self.yard.seats.get(id).expect("it is there").incarnation;
+                let grants = self.yard.gone(id, incarnation);
+                self.grant(grants);
+            }
             Act::Up { consumer } => {
                 let id = self.consumer(consumer);
                 if self.yard.seats.get(id).is_some_and(|seat| seat.occupant.is_none() && seat.is_wanted()) {
@@ -179,9 +197,7 @@ impl World {
             }
             Act::Down { consumer, at_start } => self.down(self.consumer(consumer), at_start),
             Act::Leave { consumer } => {
-                self.yard.leaves(self.consumer(consumer));
-                let mut grants = Vec::new();
-                self.yard.settle(&mut grants);
+                let (_, grants) = self.yard.leaves(self.consumer(consumer));
                 self.grant(grants);
             }
             Act::Pause(paused) => {
@@ -214,16 +230,17 @@ impl World {
             let here = u32::try_from(here.count()).expect("small");
             assert!(seat.occupant.is_none() || seat.taken == here, "counted: {seat:?} {here}");
             assert!(seat.taken <= seat.room, "invariant 5: {seat:?}");
+            assert!(
+                seat.ejected_until.is_none_or(|until| self.yard.keeper <= until),
+                "nobody lets it in again: {seat:?}"
+            );
         }
-        let breaker = self.yard.breaker.is_open();
-        let idle = self.yard.seats.iter().any(|seat| seat.free() > 0) && !self.yard.paused && !breaker;
-        let any = self
-            .yard
-            .entries
-            .iter()
-            .filter(|(_, entry)| matches!(entry.at, At::Room(_)) && entry.wish.only.is_none())
-            .count();
-        assert!(!idle || any == 0, "somebody waits for what is there");
+        if !self.yard.paused && !self.yard.breaker.is_open() {
+            let offers = self.yard.seats.all_open().into_iter().filter_map(|position| self.yard.seats.offer(position));
+            for offer in offers {
+                assert_eq!(self.yard.room.taker(offer), None, "somebody waits for what is there: {offer:?}");
+            }
+        }
     }
 }
 

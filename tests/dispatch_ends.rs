@@ -1,0 +1,127 @@
+//! Dispatch: what becomes of a message whose conversation is gone, or whose caller is content already: it is never forgotten.
+mod group;
+mod workers;
+
+use colloquium::prelude::*;
+use group::{Job, Made, gate, group_of};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use workers::{LONG, on_each_size, until};
+
+fn short() -> Made {
+    Made { grace: Duration::from_millis(5), ..Made::default() }
+}
+
+/// Waits until the only consumer is at work.
+async fn at_work(runtime: &Runtime, group: &DispatchConversation<Job, u64>) {
+    until(runtime, || group.group().consumers()[0].started == 1).await;
+}
+
+/// Kills the only conversation, and waits until it is gone.
+async fn desert(runtime: &Runtime, group: &DispatchConversation<Job, u64>) {
+    at_work(runtime, group).await;
+    let conversations = group.supervisor().conversations();
+    assert_eq!(conversations.len(), 1);
+    runtime.exit(conversations[0], ExitReason::Kill);
+    until(runtime, || runtime.info(conversations[0]).is_none()).await;
+}
+
+/// R2, R7: the conversation that would see to a handler which does not stop is killed itself; somebody sees to it all the same.
+#[test]
+fn a_handler_that_hangs_is_killed_though_its_conversation_was() {
+    on_each_size(async |runtime| {
+        let group = short().start(&runtime, 1).await;
+        let hangs = group.dispatch(Job::Hang).deadline(LONG).start();
+        desert(&runtime, &group).await;
+        assert_eq!(hangs.await.expect_err("killed").kind(), Conversation);
+        assert_eq!(group.dispatch(Job::Double(1)).await.expect("a new consumer is there").into_output(), 2);
+        assert_eq!(group.group().consumers()[0].starts, 2);
+        let totals = group.group().snapshot().totals;
+        assert_eq!((totals.crashed, totals.completed), (1, 1), "{totals:?}");
+        until(&runtime, || group.supervisor().is_empty()).await;
+        assert_eq!(group.drain(LONG).await.left, 0);
+    });
+}
+
+/// R5, R15: nobody waits for an accepted message; if it ends badly it is a dead letter.
+#[test]
+fn an_accepted_message_that_ends_badly_is_a_dead_letter() {
+    on_each_size(async |runtime| {
+        let group = group_of(&runtime, 2).await;
+        group.dispatch(Job::PanicUnless(9, AtomicU64::new(0))).id(71).accepted().await.expect("it began");
+        until(&runtime, || group.group().snapshot().dead_letters == 1).await;
+        let letter = group.group().take_dead_letter(71).expect("it is that one");
+        assert_eq!((letter.kind, letter.attempts.len()), (Poisoned, 3));
+        until(&runtime, || group.group().snapshot().in_flight == 0).await;
+    });
+}
+
+/// R2: the deadline stands for an accepted message as well: the handler is told, and killed if it does not stop.
+#[test]
+fn the_handler_of_an_accepted_message_has_its_deadline() {
+    on_each_size(async |runtime| {
+        let group = short().start(&runtime, 1).await;
+        let hangs = group.dispatch(Job::Hang).deadline(Duration::from_millis(20)).id(71);
+        hangs.accepted().await.expect("it began");
+        until(&runtime, || group.group().snapshot().dead_letters == 1).await;
+        assert_eq!(group.group().take_dead_letter(71).expect("it is that one").kind, DeadlineExceeded);
+        assert_eq!(group.dispatch(Job::Double(1)).await.expect("a new consumer is there").into_output(), 2);
+        assert_eq!(group.group().snapshot().totals.crashed, 1);
+    });
+}
+
+/// R7: an accepted message whose conversation is killed is not tried again by anybody, and says so.
+#[test]
+fn an_accepted_message_without_its_conversation_is_a_dead_letter() {
+    on_each_size(async |runtime| {
+        let group = group_of(&runtime, 1).await;
+        let (open, gate) = gate();
+        group.dispatch(Job::Wait(gate.clone())).id(71).accepted().await.expect("it began");
+        desert(&runtime, &group).await;
+        let consumer = group.group().consumers()[0].pid.expect("it is at work");
+        runtime.exit(consumer, ExitReason::Kill);
+        until(&runtime, || group.group().snapshot().dead_letters == 1).await;
+        assert_eq!(group.group().take_dead_letter(71).expect("it is that one").kind, Conversation);
+        // One whose handler completes it has not ended badly.
+        group.dispatch(Job::Wait(gate)).id(72).accepted().await.expect("it began");
+        desert(&runtime, &group).await;
+        open.open();
+        until(&runtime, || group.group().snapshot().totals.completed == 1).await;
+        assert_eq!(group.group().snapshot().dead_letters, 0);
+    });
+}
+
+/// The caller of an accepted message may go as soon as a handler has begun, even if it was not told of that yet.
+#[test]
+fn an_accepted_message_is_not_cancelled_once_it_was_begun_with() {
+    on_each_size(async |runtime| {
+        let group = group_of(&runtime, 1).await;
+        let (open, gate) = gate();
+        let accepted = group.dispatch(Job::Wait(gate)).accepted();
+        let mut future = std::pin::pin!(accepted.into_future());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        // With several workers the handler may have begun by now; if it has not, the caller is not told of it before it goes.
+        let _ = future.as_mut().poll(&mut context);
+        at_work(&runtime, &group).await;
+        future.set(group.dispatch(Job::Double(1)).accepted().into_future());
+        open.open();
+        until(&runtime, || group.group().snapshot().totals.completed == 1).await;
+        assert_eq!(group.group().snapshot().dead_letters, 0);
+    });
+}
+
+/// R3, R4: whoever kills a consumer again and again does not use up its tries: it is there when that ends.
+#[test]
+fn a_kill_by_others_is_not_charged_to_the_consumer() {
+    on_each_size(async |runtime| {
+        let group = group_of(&runtime, 1).await;
+        for starts in 1..12 {
+            until(&runtime, || group.group().consumers()[0].pid.is_some()).await;
+            let view = &group.group().consumers()[0];
+            assert_eq!(view.starts, starts);
+            runtime.exit(view.pid.expect("it is up"), ExitReason::Kill);
+            until(&runtime, || group.group().consumers()[0].starts > starts).await;
+        }
+        assert_eq!(group.dispatch(Job::Double(1)).await.expect("it is up").into_output(), 2);
+    });
+}
