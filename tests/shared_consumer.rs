@@ -3,7 +3,7 @@ mod group;
 mod workers;
 
 use colloquium::prelude::*;
-use colloquium::{ConversationSupervisor, GroupBuilder, Reached};
+use colloquium::{ConversationSupervisor, GroupBuilder, OnCancel, Reached};
 use group::{Gate, gate};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -199,5 +199,25 @@ fn a_drain_finishes_all_that_has_begun() {
         }
         assert_eq!(drained.ended().await, ExitReason::Normal);
         assert!(ConversationSupervisor::len(group.supervisor()) == 0);
+    });
+}
+
+/// R14: with `Stop`, the handler that nobody waits for is dropped alone; those beside it and their process go on.
+#[test]
+fn a_handler_is_stopped_beside_others() {
+    on_each_size(async |runtime| {
+        let group = hosts(1, 3).on_cancel(OnCancel::Stop).cancel_grace(LONG).start(&*runtime).await.expect("it starts");
+        let (opener, gate) = gate();
+        let other = group.dispatch(Task::Wait(gate)).start();
+        let hang = group.dispatch(Task::Hang).start();
+        let late = group.dispatch(Task::Hang).deadline(Duration::from_millis(5)).start();
+        assert_eq!(late.await.expect_err("it hangs").kind(), DeadlineExceeded);
+        started(&runtime, &group, 2).await;
+        drop(hang);
+        started(&runtime, &group, 1).await;
+        opener.open();
+        assert_eq!(other.await.expect("it goes on").attempts(), 1);
+        let snapshot = group.group().snapshot();
+        assert_eq!((snapshot.consumers[0].starts, snapshot.totals.crashed, snapshot.totals.failed), (1, 0, 0));
     });
 }

@@ -5,10 +5,11 @@
 //! the locks is record, then yard or dead letters, and no code of a user's runs under any. The rest is done once they are released.
 use crate::dead_letters::DeadLetter;
 use crate::group::Settled;
+use crate::metrics::Timing;
 use crate::outcome::DispatchErrorKind;
 use crate::record::{Assigned, Inner, Record};
 use crate::yard::Finish;
-use colloquium_runtime::Address;
+use colloquium_runtime::{Address, Pid};
 use parking_lot::MutexGuard;
 use std::task::Waker;
 use std::time::Duration;
@@ -24,27 +25,51 @@ pub(crate) struct Act<M, R> {
     pub(crate) wake: [Option<Waker>; 2],
     pub(crate) nudge: Option<Address<()>>,
     pub(crate) dead: Option<DispatchErrorKind>,
+    /// Of a delivery that was completed.
+    pub(crate) timing: Option<Timing>,
+    /// A delivery is blamed for the end of that process: how many are of its message, and whether it is poisoned.
+    pub(crate) blamed: Option<(Pid, u32, bool)>,
     /// The time, if it was looked at.
     pub(crate) now: Option<Duration>,
     /// The size of the message as a dead letter, if it may become one: a user's function says it, outside the locks.
     pub(crate) size: usize,
 }
 
+/// A message that is over, and is to be taken out of the yard.
+#[derive(Clone, Copy)]
+pub(crate) struct Deferred {
+    pub(crate) finish: Finish,
+    pub(crate) dead: bool,
+    pub(crate) timing: Option<Timing>,
+    pub(crate) now: Duration,
+}
+
 impl<M, R> Act<M, R> {
-    pub(crate) const NONE: Self =
-        Self { leave: None, park: None, gone: None, wake: [None, None], nudge: None, dead: None, now: None, size: 0 };
+    pub(crate) const NONE: Self = Self {
+        leave: None,
+        park: None,
+        gone: None,
+        wake: [None, None],
+        nudge: None,
+        dead: None,
+        timing: None,
+        blamed: None,
+        now: None,
+        size: 0,
+    };
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     /// Carries out what was decided under the lock.
-    pub(crate) fn run(&self, inner: MutexGuard<'_, Inner<M, R>>, act: Act<M, R>) {
-        let Act { leave, park, gone, wake, nudge, dead, now, size } = act;
+    pub(crate) fn run(&self, mut inner: MutexGuard<'_, Inner<M, R>>, act: Act<M, R>) {
+        let Act { leave, park, gone, wake, nudge, dead, timing, blamed, now, size } = act;
         let group = &self.group;
         let letter = dead.map(|kind| DeadLetter {
             id: self.request.id,
             message: self.message.clone(),
             kind,
             attempts: inner.history.to_vec(),
+            key: self.request.key,
             at: now.unwrap_or_else(|| group.runtime.now()),
         });
         let forgotten = letter.map(|letter| group.dead.lock().push(letter, size));
@@ -54,13 +79,24 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         }
         if let Some(finish) = leave {
             let now = now.unwrap_or_else(|| group.runtime.now());
-            group.leave(self.slot(), finish, dead.is_some(), now, &mut settled);
+            let deferred = Deferred { finish, dead: dead.is_some(), timing, now };
+            if self.is_blocking() {
+                inner.deferred = Some(deferred);
+            } else {
+                group.leave(self.slot(), deferred, &mut settled);
+            }
         } else if let Some(finish) = park {
             group.park(self.slot(), finish, group.runtime.now(), &mut settled);
         }
         drop(inner);
         group.finish(settled, leave.is_some() || park.is_some());
         drop((gone, forgotten));
+        if let Some((process, times, poisoned)) = blamed {
+            group.blamed(process, self.request.id, times, poisoned);
+        }
+        if let Some(span) = self.span.as_ref().filter(|_| leave.is_some()) {
+            self.tell_span(span);
+        }
         if let Some(kind) = dead {
             tracing::warn!(group = %group.name, message = self.request.id, %kind, "dead letter");
         }

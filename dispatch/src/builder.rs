@@ -1,6 +1,6 @@
 //! Driver: groups before they are started, and the tree that each becomes.
 use crate::dispatcher::DispatchConversation;
-use crate::group::{Gap, Group, Options};
+use crate::group::{Gap, Group, OnCancel, Options};
 use crate::handle::ConsumerGroup;
 use crate::keeper::keep;
 use crate::limits;
@@ -72,6 +72,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupBuilder<M, R> {
                 cancel_grace: limits::CANCEL_GRACE,
                 routing_limit: None,
                 gap: Gap::default(),
+                on_cancel: OnCancel::default(),
+                spans: false,
+                dead_letters: (limits::DEAD_LETTERS, limits::DEAD_LETTER_BYTES),
             },
             bounds: Bounds {
                 waiting: limits::WAITING_ROOM,
@@ -170,6 +173,28 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupBuilder<M, R> {
     /// What becomes of a key whose message ended as a dead letter.
     pub fn gap(mut self, gap: Gap) -> Self {
         self.options.gap = gap;
+        self
+    }
+
+    /// What becomes of a handler whose dispatch has ended before it has; it finishes unless told otherwise.
+    pub fn on_cancel(mut self, act: OnCancel) -> Self {
+        self.options.on_cancel = act;
+        self
+    }
+
+    /// Each dispatch has a `tracing` span, a child of the one that its caller is in, which is entered around the polls of
+    /// handlers: what they log is found under it. Fields: `group`, `message`, `parent` (the message in whose handling this one
+    /// was dispatched), `key` (its hash), `attempt` (the delivery that was begun with last), `outcome`. Off unless asked for,
+    /// and then free of charge.
+    pub fn spans(mut self, spans: bool) -> Self {
+        self.options.spans = spans;
+        self
+    }
+
+    /// How many dead letters are kept, and how many bytes of them by [`GroupBuilder::sized_by`]; 1 000 and 64 MiB unless given.
+    /// The oldest go first; one that is too large alone is kept alone.
+    pub fn dead_letters(mut self, most: usize, most_bytes: usize) -> Self {
+        self.options.dead_letters = (most, most_bytes);
         self
     }
 

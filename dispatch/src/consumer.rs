@@ -1,12 +1,14 @@
 //! Driver: consumers as users write them, and what they are given.
 use crate::blame::End;
 use crate::failure::Failure;
+use crate::group::OnCancel;
 use crate::process::Process;
 use crate::record::Record;
-use colloquium_runtime::{BlockingErrorKind, CancelFlag, ExitReason, Handle};
+use colloquium_runtime::{BlockingErrorKind, CancelFlag, ExitReason, Handle, Inherited};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -37,8 +39,11 @@ pub trait Consumer: Send + 'static {
     /// Handles one message. An error is no crash: the message is tried elsewhere, unless the error says otherwise, and the
     /// consumer goes on. A panic ends the consumer's process, is blamed on the message, and a new process is started.
     ///
-    /// When nobody wants the result any more the handler is told ([`Delivery::cancelled`]) and may finish; it is never dropped
-    /// for that.
+    /// When nobody wants the result any more the handler is told ([`Delivery::cancelled`]) and may finish; it is dropped for that
+    /// only if the group was told so ([`OnCancel::Stop`]).
+    ///
+    /// Calls and dispatches that it makes inherit the dispatch's deadline, if that is earlier than their own, its number
+    /// ([`Delivery::parent_id`]) and its span ([`GroupBuilder::spans`](crate::GroupBuilder::spans)).
     fn handle(
         &mut self,
         message: Delivery<Self::Message>,
@@ -58,6 +63,9 @@ pub(crate) trait Carried<M>: Send + Sync {
     fn runtime(&self) -> &Handle;
     fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()>;
     fn is_cancelled(&self) -> bool;
+    fn parent(&self) -> Option<u64>;
+    fn begin_blocking(&self);
+    fn end_blocking(&self);
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Carried<M> for Record<M, R> {
@@ -84,6 +92,18 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Carried<M> for Record<M, R> {
     fn is_cancelled(&self) -> bool {
         Record::is_cancelled(self)
     }
+
+    fn parent(&self) -> Option<u64> {
+        self.request.parent
+    }
+
+    fn begin_blocking(&self) {
+        Record::begin_blocking(self);
+    }
+
+    fn end_blocking(&self) {
+        Record::end_blocking(self);
+    }
 }
 
 impl<M: Send + Sync + 'static> Delivery<M> {
@@ -91,6 +111,12 @@ impl<M: Send + Sync + 'static> Delivery<M> {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.carried.id()
+    }
+
+    /// The number of the dispatch in whose course this one was begun, if it was: by a handler, for another group.
+    #[must_use]
+    pub fn parent_id(&self) -> Option<u64> {
+        self.carried.parent()
     }
 
     /// The message, to be kept.
@@ -123,6 +149,9 @@ impl<M: Send + Sync + 'static> Delivery<M> {
 
     /// Runs work that blocks or computes for long on a thread for such, with the message.
     ///
+    /// Nothing can stop it: until it has returned, the message's key and its place at the consumer are held, whatever becomes of
+    /// the dispatch; those of a consumer that was killed only hold the key.
+    ///
     /// # Errors
     ///
     /// As [`Handle::run_blocking`]: no thread to be had, or a panic of the work. By `?` the message is tried again;
@@ -134,7 +163,8 @@ impl<M: Send + Sync + 'static> Delivery<M> {
         self.run_blocking_cancellable(move |message, _| work(message)).await
     }
 
-    /// As [`Delivery::run_blocking`], with a flag that is set when the consumer ends before the work does.
+    /// As [`Delivery::run_blocking`], with a flag that is set when nobody wants the result any more (as
+    /// [`Delivery::cancelled`] tells), and when the consumer ends before the work does.
     ///
     /// # Errors
     ///
@@ -144,8 +174,39 @@ impl<M: Send + Sync + 'static> Delivery<M> {
         work: impl FnOnce(&M, CancelFlag) -> T + Send + 'static,
     ) -> Result<T, BlockingErrorKind> {
         let message = self.message();
-        let job = self.carried.runtime().run_blocking(move |cancel| work(&message, cancel));
-        job.await.map_err(|error| error.kind().clone())
+        let held = Blocking::begin(&self.carried);
+        let job = self.carried.runtime().run_blocking(move |cancel| {
+            let _held = held;
+            work(&message, cancel)
+        });
+        let (mut job, mut told) = (pin!(job), false);
+        let done = poll_fn(|cx| {
+            if let Poll::Ready(done) = job.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            if !told && self.carried.poll_cancelled(cx).is_ready() {
+                told = true;
+                job.cancel();
+            }
+            Poll::Pending
+        });
+        done.await.map_err(|error| error.kind().clone())
+    }
+}
+
+/// A closure that has not returned.
+struct Blocking<M>(Arc<dyn Carried<M>>);
+
+impl<M> Blocking<M> {
+    fn begin(carried: &Arc<dyn Carried<M>>) -> Self {
+        carried.begin_blocking();
+        Self(Arc::clone(carried))
+    }
+}
+
+impl<M> Drop for Blocking<M> {
+    fn drop(&mut self) {
+        self.0.end_blocking();
     }
 }
 
@@ -187,6 +248,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
             return None;
         }
         process.count_start();
+        if let Some(span) = &record.span {
+            span.record("attempt", attempt);
+        }
         let delivery = Delivery { carried: Arc::clone(&record) as Arc<dyn Carried<M>> };
         let open = Open { record, attempt, process: Arc::clone(process), answered: false };
         Some(Self { delivery, open })
@@ -229,6 +293,29 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
     /// Its process ends by another's doing, whatever the drop of this may look like.
     pub(crate) fn unblamed(&self) {
         self.record.interrupted(self.attempt, End::Otherwise, self.record.group.runtime.now());
+    }
+
+    /// Runs one poll of its handler: what that begins inherits what is its own.
+    #[inline]
+    pub(crate) fn within<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let request = &self.record.request;
+        let inherited = Inherited::new(self.process.pid(), request.deadline, request.id);
+        match &self.record.span {
+            None => inherited.within(poll),
+            Some(span) => span.in_scope(|| inherited.within(poll)),
+        }
+    }
+
+    /// Its handler is to be stopped when nobody wants what it makes.
+    pub(crate) fn stops(&self) -> bool {
+        self.record.group.options.on_cancel == OnCancel::Stop
+    }
+
+    /// Its handler was stopped.
+    pub(crate) fn stopped(mut self) {
+        self.answered = true;
+        self.process.count_end(false);
+        self.record.stopped(self.attempt, self.record.group.runtime.now());
     }
 
     pub(crate) fn answer(mut self, result: Result<R, Failure>) {

@@ -127,6 +127,11 @@ impl Machine {
         self.unwanted.is_some()
     }
 
+    /// Crashes that it is blamed for.
+    pub(crate) fn blamed(&self) -> u32 {
+        self.blamed
+    }
+
     pub(crate) fn started(&self) -> u32 {
         self.started
     }

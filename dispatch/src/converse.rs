@@ -132,7 +132,9 @@ async fn follow<M: Send + Sync + 'static, R: Send + 'static>(
                 timer = Some((runtime.now().saturating_add(pause), Timer::Retry));
             }
             Todo::Grace => {
-                timer = Some((runtime.now().saturating_add(record.group.options.cancel_grace), Timer::Grace));
+                let until = runtime.now().saturating_add(record.group.options.cancel_grace);
+                record.set_limit(until);
+                timer = Some((until, Timer::Grace));
             }
             Todo::Rest => {
                 let Some((until, what)) = timer else {
@@ -169,7 +171,9 @@ fn rung<M: Send + Sync + 'static, R: Send + 'static>(
     }
     record.group.stuck(&place);
     place.occupant.address.kill();
-    Some((now.saturating_add(KILL_PATIENCE), Timer::Wedged))
+    let until = now.saturating_add(KILL_PATIENCE);
+    record.set_limit(until);
+    Some((until, Timer::Wedged))
 }
 
 /// Exit signals come here: its consumer's re-routes, its parent's and others' stop it.

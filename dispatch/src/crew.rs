@@ -19,8 +19,8 @@ pub(crate) struct Crew<M: Send + Sync + 'static, R: Send + 'static> {
 }
 
 struct Member<M: Send + Sync + 'static, R: Send + 'static> {
-    /// Before `open`: what the handler holds is dropped before its end is told.
-    handler: Handler<R>,
+    /// Before `open`: what the handler holds is dropped before its end is told. `None` once it was stopped.
+    handler: Option<Handler<R>>,
     open: Open<M, R>,
     bell: Arc<Bell>,
 }
@@ -90,7 +90,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Crew<M, R> {
         let entry = self.members.vacant_entry();
         let bell = Arc::new(Bell { member: entry.key(), rung: AtomicBool::new(false), door: Arc::clone(&self.door) });
         bell.wake_by_ref();
-        entry.insert(Member { handler, open, bell });
+        entry.insert(Member { handler: Some(handler), open, bell });
     }
 
     pub(crate) fn opens(&self) -> impl Iterator<Item = &Open<M, R>> {
@@ -106,16 +106,35 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Crew<M, R> {
             member.bell.rung.store(false, Ordering::Release);
             let waker = Waker::from(Arc::clone(&member.bell));
             self.polling = Some(number);
-            let polled = member.handler.as_mut().poll(&mut Context::from_waker(&waker));
-            if let Poll::Ready(result) = polled {
+            if let Poll::Ready(result) = member.poll(&mut Context::from_waker(&waker)) {
                 let Member { handler, open, bell } = self.members.remove(number);
                 // It rings no more.
                 bell.rung.store(true, Ordering::Release);
                 drop(handler);
-                open.answer(result);
+                match result {
+                    Some(result) => open.answer(result),
+                    None => open.stopped(),
+                }
             }
             self.polling = None;
         }
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Member<M, R> {
+    /// What its handler returns; `None` if it was stopped, since nobody wants that.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<R, Failure>>> {
+        if let Some(handler) = &mut self.handler
+            && let Poll::Ready(result) = self.open.within(|| handler.as_mut().poll(cx))
+        {
+            return Poll::Ready(Some(result));
+        }
+        if self.open.stops() && self.open.record.poll_cancelled(cx).is_ready() {
+            // Its closures on other threads are waited for: they were told by this.
+            self.open.within(|| self.handler = None);
+            return self.open.record.poll_unblocked(cx).map(|()| None);
+        }
+        Poll::Pending
     }
 }
 

@@ -17,12 +17,13 @@ pub struct DeadLetter<M> {
     pub attempts: Vec<Attempt>,
     /// When, in the runtime's time.
     pub at: Duration,
+    pub(crate) key: Option<u64>,
 }
 
 impl<M> Clone for DeadLetter<M> {
     fn clone(&self) -> Self {
         let message = Arc::clone(&self.message);
-        Self { id: self.id, message, kind: self.kind, attempts: self.attempts.clone(), at: self.at }
+        Self { id: self.id, message, kind: self.kind, attempts: self.attempts.clone(), at: self.at, key: self.key }
     }
 }
 
@@ -41,11 +42,23 @@ pub(crate) struct DeadLetters<M> {
     most: usize,
     most_bytes: usize,
     total: u64,
+    poisoned: u64,
 }
 
 impl<M> DeadLetters<M> {
     pub(crate) fn new(most: usize, most_bytes: usize) -> Self {
-        Self { letters: VecDeque::new(), bytes: 0, most, most_bytes, total: 0 }
+        Self { letters: VecDeque::new(), bytes: 0, most, most_bytes, total: 0, poisoned: 0 }
+    }
+
+    /// How many have come since then, and the bytes of all.
+    pub(crate) fn since(&self, moment: Duration) -> (usize, usize) {
+        let before = self.letters.partition_point(|(letter, _)| letter.at < moment);
+        (self.letters.len() - before, self.bytes)
+    }
+
+    /// The most that are kept, in number and in bytes.
+    pub(crate) fn bounds(&self) -> (usize, usize) {
+        (self.most, self.most_bytes)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,12 +70,31 @@ impl<M> DeadLetters<M> {
         self.total
     }
 
+    /// Of these, those that crashed or failed too often.
+    pub(crate) fn poisoned(&self) -> u64 {
+        self.poisoned
+    }
+
     /// Keeps one more; those that have to go come out.
     #[must_use]
     pub(crate) fn push(&mut self, letter: DeadLetter<M>, bytes: usize) -> Vec<DeadLetter<M>> {
         self.total += 1;
+        self.poisoned += u64::from(letter.kind == DispatchErrorKind::Poisoned);
         self.bytes += bytes;
         self.letters.push_back((letter, bytes));
+        self.shrink()
+    }
+
+    /// Takes one back that was taken out and is as dead as it was; those that have to go come out.
+    #[must_use]
+    pub(crate) fn put_back(&mut self, letter: DeadLetter<M>, bytes: usize) -> Vec<DeadLetter<M>> {
+        self.bytes += bytes;
+        let at = self.letters.partition_point(|(other, _)| other.at <= letter.at);
+        self.letters.insert(at, (letter, bytes));
+        self.shrink()
+    }
+
+    fn shrink(&mut self) -> Vec<DeadLetter<M>> {
         let mut gone = Vec::new();
         while self.letters.len() > self.most || self.bytes > self.most_bytes && self.letters.len() > 1 {
             let Some((oldest, bytes)) = self.letters.pop_front() else { break };
@@ -74,6 +106,16 @@ impl<M> DeadLetters<M> {
 
     pub(crate) fn list(&self) -> Vec<DeadLetter<M>> {
         self.letters.iter().map(|(letter, _)| letter.clone()).collect()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.letters.iter().map(|(letter, _)| letter.id).collect()
+    }
+
+    /// Takes all out.
+    pub(crate) fn take_all(&mut self) -> VecDeque<(DeadLetter<M>, usize)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.letters)
     }
 
     /// Takes one out.
@@ -91,7 +133,7 @@ mod tests {
 
     fn letter(id: u64) -> DeadLetter<()> {
         let kind = DispatchErrorKind::Poisoned;
-        DeadLetter { id, message: Arc::new(()), kind, attempts: Vec::new(), at: Duration::ZERO }
+        DeadLetter { id, message: Arc::new(()), kind, attempts: Vec::new(), at: Duration::ZERO, key: None }
     }
 
     #[test]

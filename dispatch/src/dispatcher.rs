@@ -9,6 +9,7 @@ use crate::routing::hash_of;
 use crate::slot::Slot;
 use crate::slots::SlotNumber;
 use crate::yard::{Entered, Refusal, Request};
+use colloquium_runtime::Inherited;
 use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, SetMessage};
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -197,19 +198,27 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             Err(kind) => return Err(refuse(kind, message, None)),
         };
         let now = group.runtime.now();
-        let deadline = now.saturating_add(asked.deadline.unwrap_or(group.options.deadline));
+        let caller = group.runtime.current();
+        let inherited = Inherited::current();
+        let mut deadline = now.saturating_add(asked.deadline.unwrap_or(group.options.deadline));
+        // Another runtime's time is another.
+        if let Some(wanted) = inherited.zip(caller).and_then(|(work, caller)| work.deadline_for(caller)) {
+            deadline = deadline.min(wanted);
+        }
         let request = Request {
             id: asked.id.unwrap_or_else(|| group.number()),
+            parent: inherited.map(|work| work.id()),
             key,
             deadline,
             choice,
-            caller: group.runtime.current(),
+            caller,
             slot: asked.slot,
         };
         let options = &group.options;
         let terms =
             Terms { at_most_once: asked.at_most_once, accepted, attempts: options.attempts, poison: options.poison };
-        let record = Arc::new(Record::new(message, Arc::clone(group), request, terms));
+        let span = if options.spans { Some(span(group, &request)) } else { None };
+        let record = Arc::new(Record::new(message, Arc::clone(group), request, terms, span));
         let (entered, hasten) = {
             let mut yard = group.yard();
             let ticket = Arc::clone(&record);
@@ -290,6 +299,12 @@ impl<'a, M: Send + Sync + 'static, R: Send + 'static> Dispatch<'a, M, R> {
         self
     }
 
+    /// As the dispatch of that id and key was.
+    pub(crate) fn again(mut self, id: u64, key: Option<u64>) -> Self {
+        (self.asked.id, self.asked.key) = (Some(id), key);
+        self
+    }
+
     /// No two consumers begin with it: if the one that has begun ends, so does the dispatch, as
     /// [`DispatchErrorKind::MaybeCompleted`]. A handler's error ends it as well.
     pub fn at_most_once(mut self) -> Self {
@@ -307,6 +322,23 @@ impl<'a, M: Send + Sync + 'static, R: Send + 'static> Dispatch<'a, M, R> {
     pub fn start(self) -> Conversation<M, R> {
         Conversation(begin(self, false))
     }
+}
+
+/// The span of a dispatch, below the one that its caller is in.
+#[cold]
+fn span<M: Send + Sync + 'static, R: Send + 'static>(group: &Group<M, R>, request: &Request) -> Box<tracing::Span> {
+    use tracing::field::Empty;
+    let Request { id, parent, key, .. } = *request;
+    let span = tracing::info_span!(
+        "dispatch", group = %group.name, message = id, parent = Empty, key = Empty, attempt = Empty, outcome = Empty
+    );
+    if let Some(parent) = parent {
+        span.record("parent", parent);
+    }
+    if let Some(key) = key {
+        span.record("key", key);
+    }
+    Box::new(span)
 }
 
 fn begin<M: Send + Sync + 'static, R: Send + 'static>(dispatch: Dispatch<'_, M, R>, accepted: bool) -> State<M, R> {

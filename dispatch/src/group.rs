@@ -1,9 +1,12 @@
 //! Driver: a group as its parts share it: the yard and its lock, and what is done about what the yard decides.
+use crate::act::Deferred;
 use crate::dead_letters::DeadLetters;
 use crate::failure::caught;
 use crate::keeper::KeeperMessage;
 use crate::limits;
+use crate::metrics::GroupMetrics;
 use crate::outcome::DispatchErrorKind;
+use crate::picture::blame_note;
 use crate::record::{Assigned, Record, Seat};
 use crate::registration::Registration;
 use crate::revival::{Ended, Revival};
@@ -13,11 +16,12 @@ use crate::slots::SlotNumber;
 use crate::view::{ConsumerId, ConsumerStateView};
 use crate::waiting_room::Wish;
 use crate::yard::{Entered, Finish, Grants, Refusal, Yard};
-use colloquium_runtime::Handle;
+use colloquium_runtime::{Handle, Pid};
 use colloquium_supervisor::{ChildRef, ChildrenSet, SupervisorMessage};
 use indexmap::IndexMap;
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxBuildHasher;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -33,6 +37,17 @@ pub enum Gap {
     Hold,
 }
 
+/// What becomes of a handler that has begun with a message whose dispatch then ends (cancelled, or out of time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnCancel {
+    /// It is told ([`Delivery::cancelled`](crate::Delivery::cancelled)) and finishes, for [`GroupBuilder::cancel_grace`](crate::GroupBuilder::cancel_grace).
+    #[default]
+    Finish,
+    /// It is dropped at its next await, and its consumer goes on. Its blocking work is told by its flag and waited for. (Bodies
+    /// that take deliveries by themselves are only told.)
+    Stop,
+}
+
 pub(crate) type KeyOf<M> = Arc<dyn Fn(&M) -> u64 + Send + Sync>;
 pub(crate) type SizeOf<M> = Arc<dyn Fn(&M) -> usize + Send + Sync>;
 
@@ -40,11 +55,15 @@ pub(crate) struct Options<M> {
     pub(crate) key: Option<KeyOf<M>>,
     pub(crate) size: Option<SizeOf<M>>,
     pub(crate) deadline: Duration,
+    /// The dead letters that are kept, in number and in bytes.
+    pub(crate) dead_letters: (usize, usize),
     pub(crate) attempts: u32,
     pub(crate) poison: u32,
     pub(crate) cancel_grace: Duration,
     pub(crate) routing_limit: Option<Duration>,
     pub(crate) gap: Gap,
+    pub(crate) on_cancel: OnCancel,
+    pub(crate) spans: bool,
 }
 
 pub(crate) type YardOf<M, R> = Yard<Arc<Record<M, R>>, Seat<M, R>>;
@@ -75,6 +94,8 @@ pub(crate) struct Group<M, R> {
     pub(crate) reserving: AtomicBool,
     /// How those who do are woken.
     pub(crate) reservers: Mutex<IndexMap<SlotNumber, Waker, FxBuildHasher>>,
+    /// The last processes whose ends messages are blamed for, and what is to be said of that.
+    pub(crate) blames: Mutex<VecDeque<(Pid, String)>>,
 }
 
 /// What the yard made of a message's leaving its place, to be seen to when no lock is held.
@@ -112,6 +133,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         room: u32,
         yard: YardOf<M, R>,
     ) -> Self {
+        let bounds = options.dead_letters;
         Self {
             name,
             runtime,
@@ -121,7 +143,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             keeper: ChildRef::vacant(),
             consumers: ChildRef::vacant(),
             registrations: Mutex::default(),
-            dead: Mutex::new(DeadLetters::new(limits::DEAD_LETTERS, limits::DEAD_LETTER_BYTES)),
+            dead: Mutex::new(DeadLetters::new(bounds.0, bounds.1)),
             room,
             stem: OnceLock::new(),
             yard: Mutex::new(yard),
@@ -130,11 +152,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             watched: AtomicBool::new(false),
             reserving: AtomicBool::new(false),
             reservers: Mutex::default(),
+            blames: Mutex::default(),
         }
     }
 
     pub(crate) fn yard(&self) -> MutexGuard<'_, YardOf<M, R>> {
         self.yard.lock()
+    }
+
+    /// The yard, unless it cannot be had in that time.
+    pub(crate) fn try_yard_for(&self, patience: Duration) -> Option<MutexGuard<'_, YardOf<M, R>>> {
+        self.yard.try_lock_for(patience)
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -196,10 +224,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     }
 
     /// A message is done with. The record is locked.
-    pub(crate) fn leave(&self, slot: usize, finish: Finish, dead: bool, now: Duration, settled: &mut Settled<M, R>) {
+    pub(crate) fn leave(&self, slot: usize, deferred: Deferred, settled: &mut Settled<M, R>) {
+        let Deferred { finish, dead, timing, now } = deferred;
         let hold = dead && self.options.gap == Gap::Hold;
         let mut yard = self.yard();
-        let (ticket, grants) = yard.leave(slot, finish, hold, now);
+        let (ticket, grants) = yard.leave(slot, finish, hold, timing, now);
         settled.hastened |= yard.take_hastened();
         drop(yard);
         settled.grants.extend(grants);
@@ -249,6 +278,21 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         if holds() { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// What a message takes, in bytes. A user's function may be called here: outside all locks.
+    pub(crate) fn size_of(&self, message: &M) -> usize {
+        self.options.size.as_ref().and_then(|size| caught(|| size(message))).unwrap_or(size_of::<M>())
+    }
+
+    /// A message is blamed for the end of a process.
+    pub(crate) fn blamed(&self, process: Pid, message: u64, times: u32, poisoned: bool) {
+        let note = blame_note(message, times, poisoned);
+        let mut blames = self.blames.lock();
+        if blames.len() == limits::BLAMES {
+            blames.pop_front();
+        }
+        blames.push_back((process, note));
+    }
+
     /// A delivery at that process is overdue: it gets no more, and what is queued behind is taken back.
     pub(crate) fn stuck(&self, place: &Assigned<M, R>) {
         let mut yard = self.yard();
@@ -272,6 +316,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     pub(crate) fn down(&self, id: ConsumerId, incarnation: u64, ended: Option<Ended>) -> Revival {
         let mut yard = self.yard();
         let (occupant, revival, grants) = yard.down(id, incarnation, ended);
+        if revival == Revival::GiveUp
+            && let Some(position) = yard.seats.position(id)
+        {
+            let now = self.runtime.now();
+            yard.seats.change(position, |seat| seat.trouble_since = now);
+        }
         let over = yard.all_failed();
         let waiting = if over { yard.tickets() } else { Vec::new() };
         drop(yard);
@@ -290,9 +340,38 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
 
     /// Whether the next process of a consumer is its first, and how long it is to wait; `None` if there is to be none.
     pub(crate) fn revival(&self, id: ConsumerId) -> Option<(bool, Duration)> {
+        let now = self.runtime.now();
+        let mut yard = self.yard();
+        let position = yard.seats.position(id)?;
+        let seat = yard.seats.at(position);
+        let (wanted, pause) = (seat.is_wanted(), seat.pause);
+        let first = seat.incarnation == 0 && seat.health.charged() == 0;
+        if !pause.is_zero() {
+            yard.seats.change(position, |seat| seat.back_off = Some((now, now.saturating_add(pause))));
+        }
+        wanted.then_some((first, pause))
+    }
+
+    pub(crate) fn metrics(&self) -> GroupMetrics {
+        let (dead_letters, poisoned) = {
+            let dead = self.dead.lock();
+            (dead.total(), dead.poisoned())
+        };
+        let now = self.runtime.now();
         let yard = self.yard();
-        let seat = yard.seats.get(id).filter(|seat| seat.is_wanted())?;
-        Some((seat.incarnation == 0 && seat.health.charged() == 0, seat.pause))
+        GroupMetrics {
+            name: Arc::clone(&self.name),
+            totals: yard.totals,
+            dead_letters,
+            poisoned,
+            waiting: yard.waiting(),
+            in_flight: yard.len(),
+            rates: yard.counted.rates(now),
+            wait: yard.counted.wait.clone(),
+            handling: yard.counted.handling.clone(),
+            whole: yard.counted.whole.clone(),
+            consumers: yard.seats.metrics(now),
+        }
     }
 
     pub(crate) fn views(&self) -> Vec<ConsumerStateView> {

@@ -2,9 +2,11 @@
 use crate::builder::GroupBuilder;
 use crate::dead_letters::DeadLetter;
 use crate::group::Group;
+use crate::metrics::GroupMetrics;
 use crate::outcome::DispatchErrorKind;
 use crate::registration::{ConsumerRegistration, Registration, child};
 use crate::routing::{RoutingFunction, RoutingSlot, hash_of};
+use crate::section::GroupSection;
 use crate::view::{ConsumerId, ConsumerStateView, GroupTotals};
 use colloquium_supervisor::{Observer, StartChildError, SupervisorRef, TerminateChildError, WedgedProcess};
 use std::error::Error;
@@ -176,6 +178,22 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
             dead_letters_total,
             totals: yard.totals,
         }
+    }
+
+    /// What the group and its consumers have done so far, with rates and latencies.
+    ///
+    /// It costs dispatches a copy of some kilobytes under the group's lock each time that it is asked for.
+    #[must_use]
+    pub fn metrics(&self) -> GroupMetrics {
+        self.group.metrics()
+    }
+
+    /// What dumps of a tree show of the group, beside its processes: `tree.add_section(group.section())`.
+    ///
+    /// It is read a page at a time, so that dispatches are held up for some microseconds, however many messages are in.
+    #[must_use]
+    pub fn section(&self) -> GroupSection<M, R> {
+        GroupSection::new(&self.group)
     }
 
     /// Sees the group's tree; `None` before it is started.

@@ -104,11 +104,22 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
     }
 
     /// Runs a handler to its end, and sees to exit signals meanwhile.
-    pub(crate) async fn during<T>(&mut self, open: &Open<M, R>, handler: impl Future<Output = T>) -> T {
-        let mut handler = pin!(handler);
+    /// `None` if it was stopped, since nobody wants what it makes.
+    pub(crate) async fn during<T>(&mut self, open: &Open<M, R>, handler: impl Future<Output = T>) -> Option<T> {
+        let mut handler = pin!(Some(handler));
+        let stops = open.stops();
         let fatal = poll_fn(|cx| {
-            if let Poll::Ready(result) = handler.as_mut().poll(cx) {
-                return Poll::Ready(Ok(result));
+            if let Some(handler) = handler.as_mut().as_pin_mut()
+                && let Poll::Ready(result) = open.within(|| handler.poll(cx))
+            {
+                return Poll::Ready(Ok(Some(result)));
+            }
+            if stops && open.record.poll_cancelled(cx).is_ready() {
+                // Its closures on other threads are waited for: they were told by this.
+                open.within(|| handler.set(None));
+                if open.record.poll_unblocked(cx).is_ready() {
+                    return Poll::Ready(Ok(None));
+                }
             }
             loop {
                 let Poll::Ready(message) = pin!(self.ctx.recv()).poll(cx) else { return Poll::Pending };

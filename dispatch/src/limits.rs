@@ -49,6 +49,8 @@ pub(crate) const YOUNG: Duration = Duration::from_secs(1);
 pub(crate) const DEAD_LETTERS: usize = 1000;
 /// And their size.
 pub(crate) const DEAD_LETTER_BYTES: usize = 64 << 20;
+/// Ends of processes that it is remembered of which message is to blame: as many as a dump lists, for some groups.
+pub(crate) const BLAMES: usize = 64;
 /// The keeper looks at deadlines no oftener than this: what falls due together is seen to together.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 

@@ -146,6 +146,8 @@ pub struct Attempt {
     pub reason: Option<ExitReason>,
     /// When it was sent, in the runtime's time.
     pub sent: Duration,
+    /// When a handler began with it.
+    pub begun: Option<Duration>,
     /// When it was over.
     pub over: Option<Duration>,
 }

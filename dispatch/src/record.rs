@@ -5,13 +5,16 @@
 //! the message *over* (exactly one does) takes it out of the group's yard before the lock is released, and whoever takes it from a
 //! consumer gives its place back likewise ([`Act`]); the yard's lock is only ever taken after the record's. Wakers, addresses and
 //! values of users' go outside both.
+mod blocking;
+mod deserted;
 mod seen;
+mod sight;
 
-use crate::act::Act;
+use crate::act::{Act, Deferred};
 use crate::blame::End;
 use crate::conversation::{Decided, Last, Machine, Next, Phase, Start, Terms, Verdict, Wanted};
-use crate::failure::caught;
-use crate::group::{Group, SizeOf};
+use crate::group::Group;
+use crate::metrics::Timing;
 use crate::outcome::{Attempt, DispatchErrorKind, History, Reached};
 use crate::process::Process;
 use crate::routing::Choice;
@@ -21,9 +24,10 @@ use crate::yard::{Entered, Finish, Place, Request};
 use colloquium_runtime::{Address, ExitReason, Pid};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
+use tracing::Span;
 
 pub(crate) type Seat<M, R> = Arc<Process<M, R>>;
 pub(crate) type Assigned<M, R> = Place<Seat<M, R>>;
@@ -34,6 +38,10 @@ pub(crate) struct Record<M, R> {
     pub(crate) request: Request,
     /// The number in the yard; written under the yard's lock before anybody else can see the record.
     slot: AtomicUsize,
+    /// Handlers' closures that run on threads for blocking work; see `record/blocking.rs`.
+    blocking: AtomicU32,
+    /// Of a group with spans.
+    pub(crate) span: Option<Box<Span>>,
     inner: Mutex<Inner<M, R>>,
 }
 
@@ -54,6 +62,10 @@ pub(crate) struct Inner<M, R> {
     /// What the handler's guard saw when it went.
     interrupted: Option<End>,
     overdue: bool,
+    /// When the handler is killed that is at work for nobody, or counts as wedged.
+    limit: Option<Duration>,
+    /// It is out of the yard when its closures have returned.
+    pub(crate) deferred: Option<Deferred>,
     pub(crate) history: History,
     lost_at: Duration,
     rerouted_from: Vec<ConsumerId>,
@@ -90,7 +102,13 @@ pub(crate) struct Told<R> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
-    pub(crate) fn new(message: Arc<M>, group: Arc<Group<M, R>>, request: Request, terms: Terms) -> Self {
+    pub(crate) fn new(
+        message: Arc<M>,
+        group: Arc<Group<M, R>>,
+        request: Request,
+        terms: Terms,
+        span: Option<Box<Span>>,
+    ) -> Self {
         let inner = Inner {
             machine: Machine::new(terms),
             told: None,
@@ -104,12 +122,22 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             todo: Todo::Rest,
             interrupted: None,
             overdue: false,
+            limit: None,
+            deferred: None,
             history: History::new(),
             lost_at: Duration::ZERO,
             rerouted_from: Vec::new(),
             reroute_timings: Vec::new(),
         };
-        Self { message, group, request, slot: AtomicUsize::new(usize::MAX), inner: Mutex::new(inner) }
+        Self {
+            message,
+            group,
+            request,
+            slot: AtomicUsize::new(usize::MAX),
+            blocking: AtomicU32::new(0),
+            span,
+            inner: Mutex::new(inner),
+        }
     }
 
     pub(crate) fn set_slot(&self, slot: usize) {
@@ -169,7 +197,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
                 Start::Go(verdict) => {
                     inner.interrupted = None;
                     if let Some(last) = inner.history.last_mut() {
-                        last.reached = Reached::Started;
+                        (last.reached, last.begun) = (Reached::Started, Some(now));
                     }
                     inner.tell(verdict, &mut act);
                     true
@@ -188,6 +216,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut unwanted = Some(output);
         if inner.is_started(attempt) {
             inner.close(Reached::Completed, None, now);
+            act.timing = inner.timing(now);
             let next = inner.machine.completed();
             if matches!(next, Next::Over(Last { told: Some(Verdict::Delivered), .. })) {
                 inner.output = unwanted.take();
@@ -221,6 +250,18 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             if inner.deserted {
                 inner.lose(ExitReason::Killed, now, &mut act);
             }
+        }
+        self.run(inner, act);
+    }
+
+    /// The handler of that assignment was stopped, since nobody wants what it makes.
+    pub(crate) fn stopped(&self, attempt: u32, now: Duration) {
+        let mut act = self.act();
+        let mut inner = self.inner.lock();
+        if inner.is_started(attempt) {
+            inner.interrupted = Some(End::Otherwise);
+            inner.overdue = false;
+            inner.lose(ExitReason::Shutdown, now, &mut act);
         }
         self.run(inner, act);
     }
@@ -289,8 +330,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     /// Nothing to do, but for what may have to be done about a message that ends badly.
     fn act(&self) -> Act<M, R> {
-        let size = |size: &SizeOf<M>| caught(|| size(&self.message));
-        let size = self.group.options.size.as_ref().and_then(size).unwrap_or(size_of::<M>());
+        let size = self.group.size_of(&self.message);
         Act { size, ..Act::NONE }
     }
 
@@ -319,58 +359,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         }
     }
 
-    /// The conversation has ended, whatever its end was. Returns the place that it may be linked to, and whether a handler is
-    /// still at work there.
-    pub(crate) fn desert(&self, now: Duration) -> Option<(Assigned<M, R>, bool)> {
-        let mut act = self.act();
-        let mut inner = self.inner.lock();
-        inner.deserted = true;
-        let own = inner.conversation.take();
-        inner.decide(DispatchErrorKind::Conversation, &mut act);
-        if inner.machine.phase() == Phase::Started && inner.interrupted.is_some() {
-            inner.lose(ExitReason::Killed, now, &mut act);
-        }
-        let at_work = inner.machine.phase() == Phase::Started;
-        let place = if at_work { inner.place.clone() } else { inner.place.take() };
-        self.run(inner, act);
-        drop(own);
-        place.map(|place| (place, at_work))
-    }
-
-    /// Another process sees to what the conversation has left: it is woken when that is over.
-    pub(crate) fn adopt(&self, ward: Address<()>) {
-        let mut inner = self.inner.lock();
-        let over = inner.machine.is_over().then(|| ward.clone());
-        let before = inner.conversation.replace(ward);
-        drop(inner);
-        drop(before);
-        if let Some(ward) = over {
-            drop(ward.send(()));
-        }
-    }
-
     /// What the conversation is to do, and where the message is or is to go.
     pub(crate) fn next(&self) -> (Todo, Option<Assigned<M, R>>, u32) {
         let mut inner = self.inner.lock();
         if inner.machine.is_over() {
             inner.todo = Todo::End;
         }
+        if matches!(inner.todo, Todo::Route { .. } | Todo::Pause { .. }) && self.holds_its_key() {
+            return (Todo::Rest, inner.place.clone(), inner.attempt);
+        }
         let todo = std::mem::replace(&mut inner.todo, Todo::Rest);
         (todo, inner.place.clone(), inner.attempt)
-    }
-
-    /// The end of an undisturbed conversation: what it is linked to; `None` if it is not over.
-    pub(crate) fn finish(&self) -> Option<Option<Assigned<M, R>>> {
-        let mut inner = self.inner.lock();
-        if !inner.machine.is_over() {
-            return None;
-        }
-        inner.deserted = true;
-        let own = inner.conversation.take();
-        let place = inner.place.take();
-        drop(inner);
-        drop(own);
-        Some(place)
     }
 
     /// The handler has had its time and is still at work: its consumer is to be killed for it.
@@ -384,7 +383,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 }
 
-impl<M, R> Inner<M, R> {
+impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
     fn assign(&mut self, place: Assigned<M, R>, now: Duration) -> Option<u32> {
         if !self.machine.assigned() {
             return None;
@@ -394,7 +393,14 @@ impl<M, R> Inner<M, R> {
             self.reroute_timings.push(now.saturating_sub(self.lost_at));
         }
         let consumer = place.consumer;
-        self.history.push(Attempt { consumer, reached: Reached::Queued, reason: None, sent: now, over: None });
+        self.history.push(Attempt {
+            consumer,
+            reached: Reached::Queued,
+            reason: None,
+            sent: now,
+            begun: None,
+            over: None,
+        });
         self.place = Some(place);
         self.interrupted = None;
         self.attempt += 1;
@@ -409,6 +415,12 @@ impl<M, R> Inner<M, R> {
         if let Some(last) = self.history.last_mut() {
             (last.reached, last.reason, last.over) = (reached, reason, Some(now));
         }
+    }
+
+    /// The times of the delivery that is completed.
+    fn timing(&self, now: Duration) -> Option<Timing> {
+        let handled = now.saturating_sub(self.history.last()?.begun?);
+        Some(Timing { begun: self.history.iter().find_map(|attempt| attempt.begun)?, handled })
     }
 
     fn tell(&mut self, verdict: Option<Verdict>, act: &mut Act<M, R>) {
@@ -431,6 +443,11 @@ impl<M, R> Inner<M, R> {
         let finish = if blamed { Finish::Crashed } else { Finish::Lost };
         self.overdue = false;
         let next = self.machine.lost(end);
+        if blamed && let Some(place) = &self.place {
+            let poison = Some(Verdict::Failed(DispatchErrorKind::Poisoned));
+            let poisoned = matches!(next, Next::Over(Last { told, .. }) if told == poison);
+            act.blamed = Some((place.occupant.pid(), self.machine.blamed(), poisoned));
+        }
         self.follow(next, finish, act);
     }
 

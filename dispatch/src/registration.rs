@@ -131,7 +131,10 @@ async fn serve<C: Consumer>(mut inbox: Deliveries<C::Message, C::Output>, mut co
     while let Some(work) = inbox.next().await {
         let (delivery, open) = work.split();
         let result = inbox.during(&open, consumer.handle(delivery)).await;
-        open.answer(result);
+        match result {
+            Some(result) => open.answer(result),
+            None => open.stopped(),
+        }
     }
     ExitReason::Shutdown
 }
@@ -146,7 +149,10 @@ where
     while let Some(work) = inbox.next().await {
         let (delivery, open) = work.split();
         let result = inbox.during(&open, function(delivery)).await;
-        open.answer(result);
+        match result {
+            Some(result) => open.answer(result),
+            None => open.stopped(),
+        }
     }
     ExitReason::Shutdown
 }

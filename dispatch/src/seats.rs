@@ -1,4 +1,5 @@
 //! Pure: the consumers of a group as their group counts them: who is there, who has room, and whose turn it is.
+use crate::metrics::{ConsumerMetrics, Tally};
 use crate::retry::Chance;
 use crate::revival::Health;
 use crate::routing::{Choice, Ring};
@@ -36,7 +37,12 @@ pub(crate) struct Seat<A> {
     pub(crate) leaving: bool,
     pub(crate) health: Health,
     pub(crate) completed: u64,
+    pub(crate) tally: Tally,
     pub(crate) since: Duration,
+    /// Since when it is ejected, or has been given up.
+    pub(crate) trouble_since: Duration,
+    /// Its next process waits, from then until then.
+    pub(crate) back_off: Option<(Duration, Duration)>,
     /// What its next process waits before it starts.
     pub(crate) pause: Duration,
 }
@@ -147,7 +153,10 @@ impl<A: Occupant> Seats<A> {
             leaving: false,
             health: Health::default(),
             completed: 0,
+            tally: Tally::default(),
             since: Duration::ZERO,
+            trouble_since: Duration::ZERO,
+            back_off: None,
             pause: Duration::ZERO,
         });
         if self.seats.len() > self.open.len() * 64 {
@@ -273,6 +282,21 @@ impl<A: Occupant> Seats<A> {
                 _ => return Chosen::Wait(wish),
             }
         }
+    }
+
+    pub(crate) fn metrics(&self, now: Duration) -> Vec<ConsumerMetrics> {
+        let of = |seat: &Seat<A>| ConsumerMetrics {
+            id: seat.id,
+            delivered: seat.tally.delivered,
+            completed: seat.completed,
+            failed: seat.tally.failed,
+            crashed: seat.tally.crashed,
+            lost: seat.tally.lost,
+            in_flight: seat.taken,
+            starts: seat.incarnation,
+            out: seat.tally.out.rate(now),
+        };
+        self.seats.iter().map(of).collect()
     }
 
     pub(crate) fn views(&self) -> Vec<ConsumerStateView> {

@@ -86,6 +86,10 @@ impl ConsumerStateView {
 pub struct GroupTotals {
     /// Messages that were let in.
     pub dispatched: u64,
+    /// Deliveries that were sent to consumers.
+    pub delivered: u64,
+    /// Messages that went back after a delivery, to be tried again.
+    pub rerouted: u64,
     /// Deliveries completed.
     pub completed: u64,
     /// Deliveries that failed by an error.

@@ -1,12 +1,15 @@
 //! Pure: a group's messages and places: who goes out to whom, who waits for what, and what a finished delivery sets free.
 //!
 //! It composes the machines that decide parts of this ([`Seats`], [`WaitingRoom`], [`Lanes`], [`Breaker`]). Between two calls
-//! this holds: a consumer that has room has it because nobody who waits takes it. What consumers do to it is in `changes.rs`.
+//! this holds: a consumer that has room has it because nobody who waits takes it. What consumers do to it is in `changes.rs`, what is
+//! to be seen of it in `sight.rs`.
 mod changes;
 mod reserve;
+mod sight;
 
 use crate::breaker::{Breaker, Pass};
 use crate::lanes::{Entered as Lane, Lanes};
+use crate::metrics::{Counted, Timing};
 use crate::retry::Chance;
 use crate::routing::Choice;
 use crate::seats::{Chosen, Occupant, Seats};
@@ -66,6 +69,8 @@ pub(crate) enum Refusal {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) id: u64,
+    /// The message in whose handling this one was dispatched.
+    pub(crate) parent: Option<u64>,
     pub(crate) key: Option<u64>,
     pub(crate) deadline: Duration,
     pub(crate) choice: Choice,
@@ -90,7 +95,11 @@ pub(crate) enum Finish {
 struct Entry<T> {
     ticket: T,
     request: Request,
+    /// When it was let in.
+    entered: Duration,
     since: Duration,
+    /// It went back so often after a delivery.
+    again: u32,
     wish: Wish,
     at: At,
 }
@@ -122,10 +131,12 @@ pub(crate) struct Yard<T, A> {
     lanes: Lanes<usize>,
     pub(crate) slots: Slots,
     pub(crate) breaker: Breaker,
+    breaker_since: Duration,
     chance: Chance,
     pub(crate) closing: bool,
     pub(crate) paused: bool,
     pub(crate) totals: GroupTotals,
+    pub(crate) counted: Counted,
     /// When the keeper looks next.
     keeper: Duration,
     /// It is to look earlier than it means to, and was not told yet.
@@ -147,10 +158,12 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             lanes: Lanes::default(),
             slots: Slots::default(),
             breaker: Breaker::default(),
+            breaker_since: Duration::ZERO,
             chance: Chance(seed),
             closing: false,
             paused: false,
             totals: GroupTotals::default(),
+            counted: Counted::default(),
             keeper: Duration::MAX,
             hastened: false,
             rate: (Duration::ZERO, 0),
@@ -159,36 +172,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     pub(crate) fn chance(&mut self) -> u64 {
         self.chance.draw()
-    }
-
-    /// Messages that are in.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Messages that wait for room or for their key.
-    pub(crate) fn waiting(&self) -> usize {
-        self.room.len() + self.lanes.waiting()
-    }
-
-    pub(crate) fn keys(&self) -> usize {
-        self.lanes.taken()
-    }
-
-    pub(crate) fn oldest(&self) -> Option<Duration> {
-        self.room.oldest()
-    }
-
-    /// All messages that are in.
-    pub(crate) fn tickets(&self) -> Vec<T> {
-        self.entries.iter().map(|(_, entry)| entry.ticket.clone()).collect()
-    }
-
-    /// Those that are out at a consumer.
-    pub(crate) fn tickets_at(&self, id: ConsumerId) -> Vec<T> {
-        let there =
-            self.entries.iter().filter(|(_, entry)| matches!(entry.at, At::Out { consumer, .. } if consumer == id));
-        there.map(|(_, entry)| entry.ticket.clone()).collect()
     }
 
     fn anyone(&self) -> bool {
@@ -224,6 +207,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             Chosen::Unknown => return Entered::Refused(Refusal::Unknown),
             _ if request.slot.is_none() && self.turns_away(chosen, now) => {
                 self.totals.refused += 1;
+                self.counted.refused(now);
                 let retry_after = self.retry_after(now);
                 return Entered::Refused(Refusal::Overloaded { retry_after });
             }
@@ -232,6 +216,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 match request.key.map(|key| self.lanes.enter(key, slot, per_key)) {
                     Some(Lane::Full) => {
                         self.totals.refused += 1;
+                        self.counted.refused(now);
                         let retry_after = self.retry_after(now);
                         return Entered::Refused(Refusal::Overloaded { retry_after });
                     }
@@ -241,8 +226,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             }
         };
         self.totals.dispatched += 1;
+        self.counted.into.add(now);
         number(&ticket, slot);
-        self.entries.insert(Entry { ticket, request, since: now, wish, at });
+        self.entries.insert(Entry { ticket, request, entered: now, since: now, again: 0, wish, at });
         let entered = match chosen {
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
             Chosen::Wait(_) if routes_itself => Entered::Waits,
@@ -288,7 +274,11 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// Takes a place at a consumer that has room.
     fn give(&mut self, slot: usize, position: usize) -> Place<A> {
         let probe = self.breaker.pass() == Pass::Probe;
-        self.seats.change(position, |seat| seat.taken += 1);
+        self.totals.delivered += 1;
+        self.seats.change(position, |seat| {
+            seat.taken += 1;
+            seat.tally.delivered += 1;
+        });
         let seat = self.seats.at(position);
         let (consumer, incarnation) = (seat.id, seat.incarnation);
         let occupant = seat.occupant.clone().expect("one that has room is there");
@@ -325,15 +315,27 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// The message's delivery is over; it stays, to go out again.
     pub(crate) fn park(&mut self, slot: usize, finish: Finish, now: Duration) -> Grants<T, A> {
         let mut grants = Vec::new();
+        self.totals.rerouted += 1;
+        self.entries[slot].again += 1;
         self.leave_place(slot, finish, now, &mut grants);
         grants
     }
 
     /// The message is done with. Its ticket comes out, to be dropped elsewhere. With `hold`, its key is kept from others.
-    pub(crate) fn leave(&mut self, slot: usize, finish: Finish, hold: bool, now: Duration) -> (T, Grants<T, A>) {
+    pub(crate) fn leave(
+        &mut self,
+        slot: usize,
+        finish: Finish,
+        hold: bool,
+        timing: Option<Timing>,
+        now: Duration,
+    ) -> (T, Grants<T, A>) {
         let mut grants = Vec::new();
         self.leave_place(slot, finish, now, &mut grants);
         let entry = self.entries.remove(slot);
+        if let Some(timing) = timing {
+            self.counted.completed(entry.entered, timing, now);
+        }
         if let Some(key) = entry.request.key {
             if entry.at == At::Lane {
                 self.lanes.leave(key, slot);
@@ -393,6 +395,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             At::Out { consumer, incarnation, probe } => {
                 let was_open = self.breaker.is_open();
                 self.count(finish, message, probe);
+                if !was_open && self.breaker.is_open() {
+                    self.breaker_since = now;
+                }
                 if was_open && !self.breaker.is_open() {
                     self.settle(grants);
                 }
@@ -447,6 +452,12 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 Finish::Failed | Finish::Crashed => ejected = seat.health.failed(chance),
                 Finish::Lost => {}
             }
+            match finish {
+                Finish::Completed => seat.tally.out.add(now),
+                Finish::Failed => seat.tally.failed += 1,
+                Finish::Crashed => seat.tally.crashed += 1,
+                Finish::Lost => seat.tally.lost += 1,
+            }
         });
         let Some(time) = ejected else { return false };
         let out = self.seats.iter().filter(|seat| seat.ejected_until.is_some()).count();
@@ -455,7 +466,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         }
         let until = now.saturating_add(time);
         self.totals.ejections += 1;
-        self.seats.change(position, |seat| seat.ejected_until = Some(until));
+        self.seats.change(position, |seat| (seat.ejected_until, seat.trouble_since) = (Some(until), now));
         self.hasten(until);
         true
     }
@@ -481,11 +492,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         for position in self.seats.all_open() {
             self.offer(position, grants);
         }
-    }
-
-    /// Whether the process is a consumer of this group that holds a delivery.
-    fn holds(&self, pid: Pid) -> bool {
-        self.pids.get(&pid).and_then(|id| self.seats.get(*id)).is_some_and(|seat| seat.taken > 0)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Driver: the lines of `sha256sum`, and what is told at the end.
 use crate::Job;
+use colloquium::DrainReport;
 use colloquium::prelude::*;
-use colloquium::{DrainReport, Observer};
+use colloquium::tree::{Look, Tree};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,25 +97,12 @@ impl Report {
     }
 }
 
-/// The supervision tree of the group as its supervisors show it; the one place where it is made.
-pub(crate) fn tree(hashers: &DispatchConversation<Job, [u8; 32]>) -> String {
-    let mut text = String::new();
-    if let Some(observer) = hashers.group().observe() {
-        add_tree(&mut text, &observer, 0);
+/// The supervision tree with the group in it, as a dump shows it.
+pub(crate) async fn tree(runtime: &Runtime, hashers: &DispatchConversation<Job, [u8; 32]>) -> String {
+    let tree = Tree::new(runtime);
+    if let Ok(root) = runtime.root().supervisor().await {
+        tree.add_root("root", root.observe());
     }
-    text
-}
-
-fn add_tree(text: &mut String, supervisor: &Observer, depth: usize) {
-    if depth == 0 {
-        *text += &format!("hashers {} {:?}\n", supervisor.pid(), supervisor.supervisor().state);
-    }
-    for child in supervisor.children() {
-        let pid = child.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let indent = 2 * depth + 2;
-        *text += &format!("{:indent$}{} {pid} {}, {} starts\n", "", child.id, child.state, child.starts);
-        if let Some(subtree) = &child.subtree {
-            add_tree(text, subtree, depth + 1);
-        }
-    }
+    tree.add_section(hashers.group().section());
+    tree.look(&Look::new()).to_string()
 }

@@ -52,6 +52,7 @@ mod exit;
 mod guest;
 mod hook;
 mod info;
+mod inherit;
 mod inspect;
 mod io;
 mod lifecycle;
@@ -95,6 +96,7 @@ pub use info::{
     Activity, BlockingInfo, BlockingWork, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, ShutdownReport,
     Wedged, Whereabouts, WorkerInfo,
 };
+pub use inherit::Inherited;
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;
 pub use pg::{GroupChange, GroupEvent, GroupView};

@@ -185,6 +185,12 @@ impl ChildrenSet {
         self.shared.shards.len()
     }
 
+    /// The process that holds it open; `None` while it is closed.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.shared.holder.read().as_ref().map(|holder| holder.address.pid())
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

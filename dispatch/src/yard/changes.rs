@@ -15,6 +15,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         }
         let incarnation = self.seats.change(position, |seat| {
             seat.incarnation += 1;
+            seat.back_off = None;
             (seat.occupant, seat.taken, seat.since) = (Some(occupant), 0, now);
             (seat.stuck, seat.gone) = (false, false);
             seat.half_open = seat.incarnation > 1;

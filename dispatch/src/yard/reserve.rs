@@ -64,6 +64,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         }
         if !self.has_room(self.slots.promised(), now) {
             self.totals.refused += 1;
+            self.counted.refused(now);
             return Err(Refusal::Overloaded { retry_after: self.retry_after(now) });
         }
         self.hasten(until);

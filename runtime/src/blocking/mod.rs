@@ -176,6 +176,13 @@ where
         Ok(())
     }
 
+    /// Sets the job's [`CancelFlag`], and goes on waiting for it.
+    pub fn cancel(&self) {
+        if let Stage::HandedOver(_, cell) = &self.stage {
+            cell.cancel();
+        }
+    }
+
     /// The process does not wait for this any more.
     fn end(&mut self) {
         self.stage = Stage::Over;

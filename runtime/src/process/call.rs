@@ -3,6 +3,7 @@ use crate::budget;
 use crate::clock::nanos;
 use crate::error::{CallError, CallErrorKind};
 use crate::info::Whereabouts;
+use crate::inherit::Inherited;
 use crate::limits::{CALL, CALL_CYCLE};
 use crate::pid::Pid;
 use crate::process::address::Address;
@@ -169,7 +170,7 @@ where
         let cell = ReplyCell::of_caller(Some(cx.waker().clone()), caller);
         let message = make(ReplyTo::new(Arc::clone(&cell)));
         let control = &self.callee.control;
-        let timeout = self.timeout.map_or(u64::MAX, nanos);
+        let timeout = inherited(self.timeout, callee);
         // On a worker that is to be noted later, if it is still waited for by then.
         self.noted = !Local::is_of(&callee.home);
         let pushed = if self.noted { control.push_request(message, cell.clone()) } else { control.push(message) };
@@ -216,6 +217,16 @@ where
         self.forget(timer);
         self.cell = None;
         Poll::Ready(result)
+    }
+}
+
+/// The time for a call to this process: what is left to the work that makes it, if that is less.
+#[inline]
+fn inherited(timeout: Option<Duration>, callee: &Head) -> u64 {
+    let own = timeout.map_or(u64::MAX, nanos);
+    match Inherited::current().and_then(|work| work.deadline_for(callee.pid)) {
+        None => own,
+        Some(deadline) => own.min(nanos(deadline).saturating_sub(callee.home.shared.clock.now())),
     }
 }
 

@@ -27,9 +27,12 @@ pub(crate) struct Collector<'a> {
     /// Processes that others name as their parents.
     parents: IndexSet<Pid, FxBuildHasher>,
     annotations: BTreeMap<Pid, Annotation>,
+    of_children: BTreeMap<Pid, BTreeMap<String, Annotation>>,
     /// The paths of supervisors, of those with an annotation, and of the dead in `wanted`.
     pub(crate) paths: BTreeMap<Pid, String>,
     wanted: BTreeSet<Pid>,
+    /// How those ended before of whom a section says that they are in trouble.
+    pub(crate) endings: BTreeMap<String, Reason>,
     pub(crate) attention: Vec<Attention>,
     pub(crate) attention_more: usize,
     pub(crate) unread: usize,
@@ -41,6 +44,7 @@ impl<'a> Collector<'a> {
         let now = runtime.now();
         let (processes, parents, unread) = Processes::read(runtime);
         let (attention, annotations) = (std::mem::take(&mut shown.attention), std::mem::take(&mut shown.annotations));
+        let of_children = std::mem::take(&mut shown.of_children);
         let paths = BTreeMap::new();
         Self {
             look,
@@ -49,8 +53,10 @@ impl<'a> Collector<'a> {
             processes,
             parents,
             annotations,
+            of_children,
             paths,
             wanted,
+            endings: BTreeMap::new(),
             attention,
             attention_more: 0,
             unread,
@@ -81,7 +87,7 @@ impl<'a> Collector<'a> {
             let path = format!("{path}/{id}");
             match &child.subtree {
                 Some(subtree) if !rest.is_empty() => self.search(subtree, &path, rest),
-                _ if rest.is_empty() => Some(self.child(&child, &id, &path, 1)),
+                _ if rest.is_empty() => Some(self.child(&child, observer.pid(), &id, &path, 1)),
                 _ => None,
             }
         })
@@ -152,11 +158,11 @@ impl<'a> Collector<'a> {
     fn children(&mut self, node: &mut Node, path: &str, observer: &Observer, level: usize) -> BTreeMap<State, usize> {
         let mut counts = [0; State::ALL.len()];
         let (mut more, mut more_counts) = (Summary::default(), counts);
-        let mut troubled = 0;
+        let (mut troubled, above) = (0, observer.pid());
         let mut children = observer.children_within(PATIENCE);
         for child in children.by_ref() {
             let first = node.children.len() < self.look.children + troubled;
-            if !first && child.subtree.is_none() && !self.is_special(&child) {
+            if !first && child.subtree.is_none() && !self.is_special(above, &child) {
                 let (state, for_ms, held) = self.in_passing(&child, path);
                 let wrong = judge::is_wrong(state, for_ms);
                 // Of very many that have failed together, the first tell enough. Worse is told of each.
@@ -169,9 +175,10 @@ impl<'a> Collector<'a> {
                 }
             }
             let told = self.attention.len() + self.attention_more;
-            let id = self.id_of(&child);
-            let below = self.child(&child, &id, &format!("{path}/{id}"), level + 1);
+            let (id, special) = (self.id_of(&child), self.is_special(above, &child));
+            let below = self.child(&child, above, &id, &format!("{path}/{id}"), level + 1);
             let wrong = self.attention.len() + self.attention_more > told
+                || special
                 || child.pid.is_some_and(|pid| self.parents.contains(&pid));
             let state = below.state.unwrap_or(State::Up);
             counts[index(state)] += 1;
@@ -192,7 +199,7 @@ impl<'a> Collector<'a> {
         by_state(&counts)
     }
 
-    fn child(&mut self, child: &ChildSnapshot, id: &str, path: &str, level: usize) -> Node {
+    fn child(&mut self, child: &ChildSnapshot, above: Pid, id: &str, path: &str, level: usize) -> Node {
         self.find_dead(child, path);
         if let Some(subtree) = &child.subtree {
             return self.supervisor(id, path, subtree, Some(child), level);
@@ -209,14 +216,25 @@ impl<'a> Collector<'a> {
         node.mail = glance.as_ref().and_then(|glance| glance.inside).map(|inside| inside.mail);
         node.doing = glance.and_then(|glance| judge::doing(&glance, child.pid.and_then(|pid| self.callee(pid))));
         self.details(&mut node, Some(child));
-        if let Some(pid) = child.pid {
-            if self.parents.contains(&pid) || self.annotations.contains_key(&pid) {
-                self.paths.insert(pid, path.to_owned());
+        if let Some(pid) = child.pid
+            && (self.parents.contains(&pid) || self.annotations.contains_key(&pid))
+        {
+            self.paths.insert(pid, path.to_owned());
+        }
+        let said = self.of_children.get_mut(&above).and_then(|said| said.remove(id));
+        let wrong = judge::is_wrong(node.state.unwrap_or(State::Up), node.for_ms);
+        if let Some(said) = said {
+            // What is wrong with it by itself is told with what happens next.
+            said.apply(&mut node);
+            if matches!(node.state, Some(State::BackOff | State::Failed)) {
+                self.endings.extend(node.last_exit.clone().map(|exit| (path.to_owned(), exit)));
             }
+        }
+        if wrong {
             self.tell_of(&node, path);
+        }
+        if let Some(pid) = child.pid {
             self.annotate(&mut node, pid);
-        } else {
-            self.tell_of(&node, path);
         }
         node
     }
@@ -233,9 +251,10 @@ impl<'a> Collector<'a> {
     }
 
     /// A child that is more than one of many: one is said something of, or has processes below it.
-    fn is_special(&self, child: &ChildSnapshot) -> bool {
+    fn is_special(&self, above: Pid, child: &ChildSnapshot) -> bool {
         let known = |pid: &Pid| self.parents.contains(pid) || self.annotations.contains_key(pid);
-        child.pid.as_ref().is_some_and(known)
+        let said = || self.of_children.get(&above).is_some_and(|said| said.contains_key(&*child.id));
+        child.pid.as_ref().is_some_and(known) || said()
     }
 
     /// How it stands with one of many, which is marked as standing in the tree.

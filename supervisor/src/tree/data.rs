@@ -2,6 +2,7 @@
 //!
 //! Names of fields say their unit (`_ms`, `_us`). Everything that the text shows is here, but for the layout.
 use crate::tree::word::State;
+use colloquium_runtime::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -118,6 +119,13 @@ impl Attention {
     #[must_use]
     pub fn new(severity: Severity, path: impl Into<String>, state: State, text: impl Into<String>) -> Self {
         Self { severity, path: path.into(), pid: None, state, for_ms: None, text: text.into() }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn of(mut self, pid: Pid) -> Self {
+        self.pid = Some(pid.to_string());
+        self
     }
 
     /// Since when, as a length of time.
@@ -380,4 +388,7 @@ pub struct Summary {
     pub mail: usize,
     /// The longest that one of them has been as it is.
     pub oldest_ms: u64,
+    /// What another crate says of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }

@@ -1,7 +1,8 @@
 //! Pure: how lengths of time, times of day and numbers are written in a dump.
 
 /// A length of time in six characters at most: `8ms`, `1.2s`, `14s`, `5m07s`, `9h12m`, `3d04h`.
-pub(crate) fn age(ms: u64) -> String {
+#[must_use]
+pub fn age(ms: u64) -> String {
     let (s, m, h, d) = (ms / 1000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     match () {
         () if ms < 1000 => format!("{ms}ms"),
@@ -25,7 +26,8 @@ pub(crate) fn period(ms: u64) -> String {
 }
 
 /// With a gap after each three digits.
-pub(crate) fn number(n: u64) -> String {
+#[must_use]
+pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

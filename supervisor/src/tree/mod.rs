@@ -23,6 +23,7 @@ pub use data::{
     Attention, Awaited, Doing, Exit, Exits, Mail, Next, Node, Reason, Restarts, RuntimeHealth, Severity, Summary,
     SupervisionTree,
 };
+pub use format::{age, number};
 pub use options::{Look, Text};
 pub use root::{EndCause, FinalReport, Root, RootError, RunningRoot};
 pub use rooted::{RootSupervisor, Rooted};
@@ -34,6 +35,7 @@ use collect::{Collector, millis};
 use colloquium_runtime::{AbnormalExit, Handle, Pid, RuntimeInfo};
 use options::{ATTENTION, EXITS, SECTIONS};
 use parking_lot::RwLock;
+use section::Placed;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -145,11 +147,20 @@ impl Tree {
                 node.more = node.more.take().or(spawned.more);
             });
         }
+        for (owner, note) in std::mem::take(&mut shown.rests) {
+            hang(&mut trees, &owner.to_string(), |node| {
+                if let Some(more) = &mut node.more {
+                    more.states.clear();
+                    more.note = (!note.is_empty()).then_some(note);
+                }
+            });
+        }
         for (owner, node) in std::mem::take(&mut shown.nodes) {
             place(&mut trees, &mut unsupervised, owner, node, whole);
         }
         let health = health(&info);
         let mut attention = collector.attention;
+        put(&mut attention, std::mem::take(&mut shown.placed), &collector.paths, &collector.endings);
         attention.extend(judge::runtime(&health, collector.unread));
         judge::order(&mut attention);
         let attention_more = collector.attention_more + attention.len().saturating_sub(ATTENTION);
@@ -227,9 +238,32 @@ fn ask(at: usize, slot: &Arc<Slot>, answer: Sender<(usize, Shown)>) -> bool {
 
 fn merge(all: &mut Shown, shown: Shown) {
     all.annotations.extend(shown.annotations);
+    all.of_children.extend(shown.of_children);
+    all.placed.extend(shown.placed);
+    all.rests.extend(shown.rests);
     all.nodes.extend(shown.nodes);
     all.attention.extend(shown.attention);
     all.blame.extend(shown.blame);
+}
+
+/// Adds what sections say is wrong with what is in the tree, unless the same is told already.
+fn put(
+    attention: &mut Vec<Attention>,
+    placed: Vec<Placed>,
+    paths: &BTreeMap<Pid, String>,
+    endings: &BTreeMap<String, Reason>,
+) {
+    for Placed { supervisor, child, attention: mut wrong } in placed {
+        if let Some(path) = paths.get(&supervisor) {
+            wrong.path = child.map_or_else(|| path.clone(), |child| format!("{path}/{child}"));
+        }
+        if let Some(ending) = endings.get(&wrong.path) {
+            wrong.text += &format!("; last exit: {}", judge::reason(ending));
+        }
+        if !attention.iter().any(|told| told.path == wrong.path && told.state == wrong.state) {
+            attention.push(wrong);
+        }
+    }
 }
 
 /// Does something with the node of this process; false if it is not there.

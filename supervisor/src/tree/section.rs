@@ -1,5 +1,5 @@
 //! Pure: how other crates add to a dump what they know: of processes that are in the tree, and of things that are none.
-use crate::tree::data::{Attention, Node, Restarts};
+use crate::tree::data::{Attention, Next, Node, Restarts};
 use crate::tree::word::State;
 use colloquium_runtime::Pid;
 use std::collections::BTreeMap;
@@ -22,20 +22,33 @@ pub trait Section: Send + Sync + 'static {
 #[must_use = "it is shown when `Section::show` returns it"]
 pub struct Shown {
     pub(crate) annotations: BTreeMap<Pid, Annotation>,
+    pub(crate) of_children: BTreeMap<Pid, BTreeMap<String, Annotation>>,
+    pub(crate) placed: Vec<Placed>,
+    pub(crate) rests: Vec<(Pid, String)>,
     pub(crate) nodes: Vec<(Option<Pid>, Node)>,
     pub(crate) attention: Vec<Attention>,
     pub(crate) blame: BTreeMap<Pid, String>,
+}
+
+/// Something that is wrong, whose path is that of a supervisor, or of the child with this id.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) supervisor: Pid,
+    pub(crate) child: Option<String>,
+    pub(crate) attention: Attention,
 }
 
 /// What is said of a process that stands in the tree.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use = "an annotation is shown by `Shown::annotate`"]
 pub struct Annotation {
+    pub(crate) id: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) state: Option<State>,
     pub(crate) for_ms: Option<u64>,
     pub(crate) restarts: Option<Restarts>,
     pub(crate) note: Option<String>,
+    pub(crate) next: Option<Next>,
 }
 
 impl Shown {
@@ -47,6 +60,18 @@ impl Shown {
     /// Says something of a process.
     pub fn annotate(mut self, pid: Pid, annotation: Annotation) -> Self {
         self.annotations.insert(pid, annotation);
+        self
+    }
+
+    /// Says something of the child with this id, whether it has a process or not. It is shown one by one then.
+    pub fn annotate_child(mut self, supervisor: Pid, id: impl Into<String>, annotation: Annotation) -> Self {
+        self.of_children.entry(supervisor).or_default().insert(id.into(), annotation);
+        self
+    }
+
+    /// What is said of those below a process that are not shown one by one, in place of the states of their processes.
+    pub fn rest(mut self, pid: Pid, note: impl Into<String>) -> Self {
+        self.rests.push((pid, note.into()));
         self
     }
 
@@ -68,6 +93,13 @@ impl Shown {
         self
     }
 
+    /// Something that is wrong with a supervisor, or with its child of that id: its path is put in the place of the one that it
+    /// has. It is left out if the dump tells of the same state there anyway; what its annotation says is told with that.
+    pub fn attention_at(mut self, supervisor: Pid, child: Option<&str>, attention: Attention) -> Self {
+        self.placed.push(Placed { supervisor, child: child.map(str::to_owned), attention });
+        self
+    }
+
     /// Who is to blame for the end of a process.
     pub fn blame(mut self, pid: Pid, whom: impl Into<String>) -> Self {
         self.blame.insert(pid, whom.into());
@@ -79,6 +111,18 @@ impl Annotation {
     /// Says nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What it is called, in place of its id, name or pid.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// What happens to it next by itself.
+    pub fn next(mut self, next: Next) -> Self {
+        self.next = Some(next);
+        self
     }
 
     /// What the process is, in place of its supervisor's word.
@@ -108,6 +152,10 @@ impl Annotation {
     }
 
     pub(crate) fn apply(self, node: &mut Node) {
+        if let Some(id) = self.id {
+            node.id = id;
+        }
+        node.next = self.next.or(node.next);
         if let Some(kind) = self.kind {
             node.kind = Some(kind);
         }

@@ -68,8 +68,13 @@ fn night() -> SupervisionTree {
     let states = [(State::Busy, 1), (State::Idle, 5), (State::Stuck, 1), (State::BackOff, 1)];
     let mut consumers = supervisor("consumers", "21.1", "one_for_one", 0, &states);
     consumers = consumers.child(busy).child(stuck.clone()).child(backing.clone());
-    consumers.more =
-        Some(Summary { count: 5, states: [(State::Idle, 5)].into_iter().collect(), mail: 17, oldest_ms: 90_000 });
+    consumers.more = Some(Summary {
+        count: 5,
+        states: [(State::Idle, 5)].into_iter().collect(),
+        mail: 17,
+        oldest_ms: 90_000,
+        note: None,
+    });
     let mut conversations =
         Node::new("conversations").kind("1 024").note("6 started, 1 018 waiting, 3 on try 2 or more");
     conversations = conversations.child(at(Node::new("8e02").kind("key=771"), "79.9", State::Waiting, 1900));
@@ -86,8 +91,13 @@ fn night() -> SupervisionTree {
         ..at(Node::new("metrics"), "51.1", State::Waiting, 900)
     };
     rest = rest.child(Node { mail: Some(Mail { held: 12_345, bound: 65_536, dropped: 7 }), ..caller });
-    rest.more =
-        Some(Summary { count: 2, states: [(State::Idle, 2)].into_iter().collect(), mail: 0, oldest_ms: 32_400_000 });
+    rest.more = Some(Summary {
+        count: 2,
+        states: [(State::Idle, 2)].into_iter().collect(),
+        mail: 0,
+        oldest_ms: 32_400_000,
+        note: None,
+    });
     let exit = |second: u64, path: &str, pid: &str, note: &str, lived_ms| Exit {
         at_ms: 1_795_317_161_000 - second * 1000,
         pid: pid.to_owned(),
@@ -133,6 +143,7 @@ fn many() -> SupervisionTree {
         states: [(State::Idle, 99_977), (State::Busy, 19)].into_iter().collect(),
         mail: 1_234_567,
         oldest_ms: 86_400_000,
+        note: None,
     });
     root = root.child(sessions);
     SupervisionTree { trees: vec![root], attention, attention_more: 7, ..quiet() }

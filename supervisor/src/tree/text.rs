@@ -314,6 +314,9 @@ fn summary(more: &Summary, alone: bool) -> String {
     if more.oldest_ms > 0 {
         text += &format!("; longest {}", age(more.oldest_ms));
     }
+    if let Some(note) = &more.note {
+        text += &format!("; {note}");
+    }
     text
 }
 

@@ -97,7 +97,8 @@ impl World {
             3 => Choice::To(self.consumer(usize::try_from(message).expect("small"))),
             _ => Choice::RoundRobin,
         };
-        let request = Request { id: message, key, deadline: Duration::MAX, choice, caller: None, slot: None };
+        let request =
+            Request { id: message, parent: None, key, deadline: Duration::MAX, choice, caller: None, slot: None };
         let mut number = None;
         let entered = self.yard.enter(request, message, false, self.now, |_, slot| number = Some(slot));
         if let Entered::Refused(_) = entered {
@@ -144,7 +145,7 @@ impl World {
         self.out.remove(&message);
         self.parked.remove(&message);
         self.keys.remove(&message);
-        let (ticket, grants) = self.yard.leave(number, finish, false, self.now);
+        let (ticket, grants) = self.yard.leave(number, finish, false, None, self.now);
         assert_eq!(ticket, message);
         self.grant(grants);
     }

@@ -91,8 +91,15 @@ impl World {
         let message = self.next;
         self.next += 1;
         // Every message is of one key, of which none may wait without a slot.
-        let request =
-            Request { id: message, key: Some(1), deadline: LATE, choice: Choice::RoundRobin, caller: None, slot };
+        let request = Request {
+            id: message,
+            parent: None,
+            key: Some(1),
+            deadline: LATE,
+            choice: Choice::RoundRobin,
+            caller: None,
+            slot,
+        };
         let mut number = None;
         let entered = self.yard.enter(request, message, false, Duration::ZERO, |_, slot| number = Some(slot));
         if let Entered::Refused(refusal) = entered {
@@ -144,7 +151,7 @@ impl World {
             Act::Complete => {
                 let Some(message) = self.out.pop_first() else { return };
                 let number = self.inside.remove(&message).expect("it is in");
-                let (_, grants) = self.yard.leave(number, Finish::Completed, false, Duration::ZERO);
+                let (_, grants) = self.yard.leave(number, Finish::Completed, false, None, Duration::ZERO);
                 self.granted(grants);
             }
             Act::Crash => self.crash(),
@@ -181,7 +188,7 @@ impl World {
                 Entered::Waits => {}
                 Entered::Refused(refusal) => {
                     assert_eq!((refusal, self.yard.closing), (Refusal::Closed, true));
-                    let (_, grants) = self.yard.leave(number, Finish::Lost, false, Duration::ZERO);
+                    let (_, grants) = self.yard.leave(number, Finish::Lost, false, None, Duration::ZERO);
                     self.inside.remove(&message);
                     self.granted(grants);
                 }

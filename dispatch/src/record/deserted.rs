@@ -1,0 +1,52 @@
+//! Shared: the end of a conversation, and what it leaves of its record.
+use super::{Assigned, Record};
+use crate::conversation::Phase;
+use crate::outcome::DispatchErrorKind;
+use colloquium_runtime::{Address, ExitReason};
+use std::time::Duration;
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
+    /// The conversation has ended, whatever its end was. Returns the place that it may be linked to, and whether a handler is
+    /// still at work there.
+    pub(crate) fn desert(&self, now: Duration) -> Option<(Assigned<M, R>, bool)> {
+        let mut act = self.act();
+        let mut inner = self.inner.lock();
+        inner.deserted = true;
+        let own = inner.conversation.take();
+        inner.decide(DispatchErrorKind::Conversation, &mut act);
+        if inner.machine.phase() == Phase::Started && inner.interrupted.is_some() {
+            inner.lose(ExitReason::Killed, now, &mut act);
+        }
+        let at_work = inner.machine.phase() == Phase::Started;
+        let place = if at_work { inner.place.clone() } else { inner.place.take() };
+        self.run(inner, act);
+        drop(own);
+        place.map(|place| (place, at_work))
+    }
+
+    /// Another process sees to what the conversation has left: it is woken when that is over.
+    pub(crate) fn adopt(&self, ward: Address<()>) {
+        let mut inner = self.inner.lock();
+        let over = inner.machine.is_over().then(|| ward.clone());
+        let before = inner.conversation.replace(ward);
+        drop(inner);
+        drop(before);
+        if let Some(ward) = over {
+            drop(ward.send(()));
+        }
+    }
+
+    /// The end of an undisturbed conversation: what it is linked to; `None` if it is not over.
+    pub(crate) fn finish(&self) -> Option<Option<Assigned<M, R>>> {
+        let mut inner = self.inner.lock();
+        if !inner.machine.is_over() {
+            return None;
+        }
+        inner.deserted = true;
+        let own = inner.conversation.take();
+        let place = inner.place.take();
+        drop(inner);
+        drop(own);
+        Some(place)
+    }
+}

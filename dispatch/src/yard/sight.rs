@@ -1,0 +1,98 @@
+//! Pure: what is to be seen of a group's yard.
+use super::{At, Request, Yard};
+use crate::picture::{ConsumerPart, GroupPart, Seen, Spot};
+use crate::seats::Occupant;
+use crate::view::ConsumerId;
+use colloquium_runtime::Pid;
+use std::time::Duration;
+
+impl<T: Clone, A: Occupant> Yard<T, A> {
+    /// Messages that are in.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Messages that wait for room or for their key.
+    pub(crate) fn waiting(&self) -> usize {
+        self.room.len() + self.lanes.waiting()
+    }
+
+    pub(crate) fn keys(&self) -> usize {
+        self.lanes.taken()
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        self.room.oldest()
+    }
+
+    /// All messages that are in.
+    pub(crate) fn tickets(&self) -> Vec<T> {
+        self.entries.iter().map(|(_, entry)| entry.ticket.clone()).collect()
+    }
+
+    /// Those that are out at a consumer.
+    pub(crate) fn tickets_at(&self, id: ConsumerId) -> Vec<T> {
+        let there =
+            self.entries.iter().filter(|(_, entry)| matches!(entry.at, At::Out { consumer, .. } if consumer == id));
+        there.map(|(_, entry)| entry.ticket.clone()).collect()
+    }
+
+    /// The group as a whole, but for its consumers and messages.
+    pub(crate) fn part(&self, now: Duration) -> GroupPart {
+        GroupPart {
+            rates: self.counted.rates(now),
+            shedding: self.counted.shedding(now),
+            waiting: self.waiting(),
+            most_waiting: self.bounds.waiting,
+            oldest: self.room.oldest(),
+            max_wait: self.bounds.max_wait,
+            messages: self.entries.len(),
+            crashed: self.totals.crashed,
+            breaker: self.breaker.is_open().then_some(self.breaker_since),
+            paused: self.paused,
+            closing: self.closing,
+            usable: self.seats.usable(),
+        }
+    }
+
+    /// Some consumers, from that position on.
+    pub(crate) fn consumers(&self, from: usize, most: usize) -> Vec<ConsumerPart> {
+        let page = self.seats.iter().skip(from).take(most);
+        let part = |seat: &crate::seats::Seat<A>| ConsumerPart {
+            id: seat.id,
+            up: seat.occupant.is_some(),
+            started: seat.occupant.as_ref().map_or(0, Occupant::started).min(seat.taken),
+            taken: seat.taken,
+            half_open: seat.half_open,
+            ejected: seat.ejected_until.map(|until| (seat.trouble_since, until)),
+            failed: seat.failed.then_some(seat.trouble_since),
+            stuck: seat.stuck,
+            leaving: seat.leaving,
+            back_off: seat.back_off,
+            charged: seat.health.charged(),
+            starts: seat.incarnation,
+        };
+        page.map(part).collect()
+    }
+
+    /// Shows some messages, from that number on; the number to go on from, if there are more.
+    pub(crate) fn messages(&self, from: usize, most: usize, mut see: impl FnMut(Seen<'_, T>)) -> Option<usize> {
+        let end = from.saturating_add(most).min(self.entries.capacity());
+        for entry in (from..end).filter_map(|slot| self.entries.get(slot)) {
+            let spot = match entry.at {
+                At::Parked => Spot::Between,
+                At::Lane => Spot::Key,
+                At::Room(_) => Spot::Room,
+                At::Out { consumer, .. } => Spot::Out(consumer),
+            };
+            let Request { id, key, .. } = entry.request;
+            see(Seen { id, key, since: entry.since, again: entry.again, spot, ticket: &entry.ticket });
+        }
+        (end < self.entries.capacity()).then_some(end)
+    }
+
+    /// Whether the process is a consumer of this group that holds a delivery.
+    pub(super) fn holds(&self, pid: Pid) -> bool {
+        self.pids.get(&pid).and_then(|id| self.seats.get(*id)).is_some_and(|seat| seat.taken > 0)
+    }
+}
