@@ -4,10 +4,10 @@ use crate::converse::converse;
 use crate::group::Group;
 use crate::handle::ConsumerGroup;
 use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
-use crate::record::{Record, Told};
+use crate::record::{Assigned, Record, Told};
 use crate::routing::hash_of;
 use crate::yard::{Entered, Refusal, Request};
-use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, SetMessage};
+use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, JoinError, SetMessage};
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::hash::Hash;
@@ -204,21 +204,25 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             (entered, yard.take_hastened())
         };
         group.hasten(hasten);
-        let place = match entered {
-            Entered::Out(place) => Some(place),
-            Entered::Waits => None,
+        let (place, routes) = match entered {
+            Entered::Out(place) => (Some(place), false),
+            Entered::Waits => (None, false),
+            Entered::Routes => (None, true),
             Entered::Refused(refusal) => {
                 let retry_after =
                     if let Refusal::Overloaded { retry_after } = refusal { Some(retry_after) } else { None };
-                return Err(refuse(refusal.kind(), Arc::clone(&record.message), retry_after));
+                // Where no conversation could begin, there is nothing to wait for.
+                let open = retry_after.is_none() || self.supervisor.set.is_open();
+                let kind = if open { refusal.kind() } else { DispatchErrorKind::Closed };
+                return Err(refuse(kind, Arc::clone(&record.message), retry_after.filter(|_| open)));
             }
         };
-        self.converse(&record, place, now);
+        self.converse(&record, place, routes, now);
         Ok(record)
     }
 
-    /// Makes the process, born waiting and linked, and sends the message.
-    fn converse(&self, record: &Arc<Record<M, R>>, place: Option<crate::record::Assigned<M, R>>, now: Duration) {
+    /// Makes the process, born waiting and linked, and sends the message; or has it route the message.
+    fn converse(&self, record: &Arc<Record<M, R>>, place: Option<Assigned<M, R>>, routes: bool, now: Duration) {
         let (own, linked) = (Arc::clone(record), place.clone());
         let spawned = self.supervisor.set.spawn_with(
             |build| {
@@ -230,12 +234,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             },
             move |ctx| converse(ctx, own, linked),
         );
-        let Ok(conversation) = spawned else {
-            record.decide(DispatchErrorKind::NotStarted);
-            return;
+        let conversation = match spawned {
+            Ok(conversation) => conversation,
+            Err(JoinError::Closed) => return record.decide(DispatchErrorKind::Closed),
+            Err(_) => return record.decide(DispatchErrorKind::NotStarted),
         };
         let occupant = place.as_ref().map(|place| Arc::clone(&place.occupant));
-        let attempt = record.begin(conversation, place, self.executor.isolated, now);
+        let attempt = record.begin(conversation, place, routes, now);
         if let (Some(occupant), Some(attempt)) = (occupant, attempt) {
             occupant.deliver(Arc::clone(record), attempt);
         }

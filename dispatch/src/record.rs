@@ -154,6 +154,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         self.run(inner, act);
     }
 
+    /// The message has its key, and its conversation is to route it.
+    pub(crate) fn route(&self) {
+        let mut inner = self.inner.lock();
+        let mut act = Act::NONE;
+        if inner.machine.phase() == Phase::Parked {
+            inner.todo = Todo::Route { alone: false };
+            act.nudge.clone_from(&inner.conversation);
+        }
+        self.run(inner, act);
+    }
+
     /// The handler of that assignment begins.
     pub(crate) fn start(&self, attempt: u32, now: Duration) -> bool {
         let mut inner = self.inner.lock();
@@ -309,7 +320,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
                 }
                 None
             }
-            Entered::Waits => None,
+            Entered::Waits | Entered::Routes => None,
             Entered::Refused(refusal) => Some(refusal.kind()),
         };
         drop(inner);
@@ -371,6 +382,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         drop(inner);
         drop(own);
         Some(place)
+    }
+
+    /// Where a handler is at work with the message.
+    pub(crate) fn at_work(&self) -> Option<Assigned<M, R>> {
+        let inner = self.inner.lock();
+        (inner.machine.phase() == Phase::Started).then(|| inner.place.clone()).flatten()
     }
 
     /// The handler has had its time and is still at work: its consumer is to be killed for it.

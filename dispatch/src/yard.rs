@@ -34,11 +34,11 @@ pub(crate) struct Place<A> {
     pub(crate) occupant: A,
 }
 
-/// A place that one who waited has now.
+/// A place that one who waited has now; `None` for its key alone: its conversation is to ask for a place.
 #[derive(Debug)]
 pub(crate) struct Grant<T, A> {
     pub(crate) ticket: T,
-    pub(crate) place: Place<A>,
+    pub(crate) place: Option<Place<A>>,
 }
 
 /// What asking for a place came to.
@@ -46,6 +46,8 @@ pub(crate) struct Grant<T, A> {
 pub(crate) enum Entered<A> {
     Out(Place<A>),
     Waits,
+    /// It is in, and its conversation is to ask.
+    Routes,
     Refused(Refusal),
 }
 
@@ -90,6 +92,10 @@ struct Entry<T> {
     since: Duration,
     wish: Wish,
     at: At,
+    /// Its conversation asks for each of its places, the first one too.
+    routes_itself: bool,
+    /// The waiting room has let it in, or need not any more.
+    admitted: bool,
 }
 
 /// Where a message is.
@@ -179,13 +185,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         self.entries.iter().map(|(_, entry)| entry.ticket.clone()).collect()
     }
 
-    /// Those that are out at a consumer.
-    pub(crate) fn tickets_at(&self, id: ConsumerId) -> Vec<T> {
-        let there =
-            self.entries.iter().filter(|(_, entry)| matches!(entry.at, At::Out { consumer, .. } if consumer == id));
-        there.map(|(_, entry)| entry.ticket.clone()).collect()
-    }
-
     fn anyone(&self) -> bool {
         self.seats.usable() > 0 || self.seats.iter().any(super::seats::Seat::is_wanted)
     }
@@ -212,11 +211,12 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let wish = Wish::default();
         let slot = self.entries.vacant_key();
         let held = request.key.is_some_and(|key| self.lanes.is_taken(key));
-        let routes_itself = routes_itself && !held;
         let chosen = if held || routes_itself { Chosen::Wait(wish) } else { self.pick(request.choice, wish) };
+        // Whether there is room for it, and whether it has to wait, shows when it has been routed.
+        let admitted = held || !routes_itself;
         let at = match chosen {
             Chosen::Unknown => return Entered::Refused(Refusal::Unknown),
-            Chosen::Wait(_) if self.is_full(now) => {
+            Chosen::Wait(_) if admitted && self.is_full(now) => {
                 self.totals.refused += 1;
                 let retry_after = self.retry_after(now);
                 return Entered::Refused(Refusal::Overloaded { retry_after });
@@ -235,10 +235,10 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         };
         self.totals.dispatched += 1;
         number(&ticket, slot);
-        self.entries.insert(Entry { ticket, request, since: now, wish, at });
+        self.entries.insert(Entry { ticket, request, since: now, wish, at, routes_itself, admitted });
         let entered = match chosen {
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
-            Chosen::Wait(_) if routes_itself => Entered::Waits,
+            Chosen::Wait(_) if !admitted => Entered::Routes,
             Chosen::Wait(wish) if at == At::Parked => {
                 self.wait(slot, wish, now);
                 Entered::Waits
@@ -317,9 +317,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             return Entered::Refused(Refusal::NoConsumer);
         }
         debug_assert_eq!(self.entries[slot].at, At::Parked, "it is with its conversation");
+        let admitted = std::mem::replace(&mut self.entries[slot].admitted, true);
         match self.pick(choice, wish) {
             Chosen::Unknown => Entered::Refused(Refusal::Unknown),
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
+            Chosen::Wait(_) if !admitted && self.is_full(now) => {
+                self.totals.refused += 1;
+                Entered::Refused(Refusal::Overloaded { retry_after: self.retry_after(now) })
+            }
             Chosen::Wait(wish) => {
                 self.wait(slot, wish, now);
                 self.hasten(now.saturating_add(self.bounds.max_wait));
@@ -355,9 +360,13 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let choice = self.entries[slot].request.choice;
         let choice = if let Choice::To(id) = choice { self.known(id) } else { choice };
         self.entries[slot].at = At::Parked;
+        if self.entries[slot].routes_itself {
+            grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place: None });
+            return;
+        }
         match self.pick(choice, Wish::default()) {
             Chosen::At(position) => {
-                let place = self.give(slot, position);
+                let place = Some(self.give(slot, position));
                 grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
             }
             Chosen::Wait(wish) => {
@@ -372,16 +381,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// The one that was chosen may have left while the message waited.
     fn known(&self, id: ConsumerId) -> Choice {
         if self.seats.get(id).is_some_and(super::seats::Seat::is_wanted) { Choice::To(id) } else { Choice::Any }
-    }
-
-    /// Lets a held key go on.
-    pub(crate) fn resume_key(&mut self, key: u64, now: Duration) -> (bool, Grants<T, A>) {
-        let mut grants = Vec::new();
-        let (was_held, next) = self.lanes.resume(key);
-        if let Some(next) = next {
-            self.go_on(next, now, &mut grants);
-        }
-        (was_held, grants)
     }
 
     fn leave_place(&mut self, slot: usize, finish: Finish, now: Duration, grants: &mut Grants<T, A>) {
@@ -474,7 +473,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         while self.breaker.lets_pass() {
             let Some(offer) = self.seats.offer(position) else { return };
             let Some((slot, _)) = self.room.offer(offer) else { return };
-            let place = self.give(slot, position);
+            let place = Some(self.give(slot, position));
             grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
         }
     }
