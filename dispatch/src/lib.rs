@@ -39,6 +39,7 @@ mod converse;
 mod dead_letters;
 mod dispatcher;
 mod failure;
+pub mod fields;
 mod group;
 mod handle;
 mod inbox;
