@@ -291,3 +291,7 @@ fn view<A: Occupant>(seat: &Seat<A>) -> ConsumerStateView {
         since: seat.since,
     }
 }
+
+#[cfg(test)]
+#[path = "seats/tests/choosing.rs"]
+mod tests;
