@@ -46,6 +46,8 @@ mod inbox;
 mod keeper;
 mod lanes;
 mod limits;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod outcome;
 mod process;
 mod record;
