@@ -40,6 +40,8 @@ mod dead_letters;
 mod dispatcher;
 mod failure;
 pub mod fields;
+#[cfg(doctest)]
+mod forbidden;
 mod group;
 mod handle;
 mod inbox;
