@@ -386,7 +386,7 @@ fn every_outcome_comes_when_the_runtime_goes() {
             let kind = conversation.await.expect_err("nobody completes it").kind();
             assert!(matches!(kind, Closed | Conversation | Cancelled), "{kind:?}");
         }
-        assert_eq!(group.dispatch(Job::Double(1)).await.expect_err("it is gone").kind(), NotStarted);
+        assert_eq!(group.dispatch(Job::Double(1)).await.expect_err("it is gone").kind(), Closed);
     });
 }
 

@@ -4,7 +4,7 @@ use crate::outcome::DispatchErrorKind;
 use crate::record::{Assigned, Record, Todo};
 use crate::retry::delay;
 use crate::waiting_room::Wish;
-use colloquium_runtime::{Context, Exit, ExitReason, Pid, SpawnError};
+use colloquium_runtime::{Context, Exit, ExitReason, Pid};
 use colloquium_supervisor::JoinError;
 use std::future::Future;
 use std::sync::Arc;
@@ -46,28 +46,60 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Desert<M, R> {
         let Some((place, at_work)) = self.record.desert(self.record.group.runtime.now()) else { return };
         place.occupant.orphaned(self.pid);
         self.record.wake_handler();
-        if !at_work {
-            return;
-        }
-        let record = Arc::clone(&self.record);
-        match self.record.group.conversations.spawn(move |ctx: Context<()>| ward(ctx, record)) {
-            Ok(ward) => self.record.adopt(ward),
-            // Nobody can be had to give it time.
-            Err(JoinError::Full(_) | JoinError::Spawn(SpawnError::ProcessLimit(_))) => place.occupant.address.kill(),
-            // The group stops, and its consumers with it.
-            Err(_) => {}
+        if at_work {
+            watch_over(&self.record, &place);
         }
     }
 }
 
+/// A handler has lost its conversation, or who saw to it afterwards: another does.
+fn watch_over<M: Send + Sync + 'static, R: Send + 'static>(record: &Arc<Record<M, R>>, place: &Assigned<M, R>) {
+    let (own, outside) = (Arc::clone(record), Arc::clone(record));
+    let ward = match record.group.conversations.spawn(move |ctx: Context<()>| ward(ctx, own)) {
+        Ok(ward) => Some(ward),
+        // The conversations were stopped. Consumers may go on, all the same.
+        Err(JoinError::Closed) => record.group.runtime.spawn(move |ctx: Context<()>| ward(ctx, outside)).ok(),
+        Err(_) => None,
+    };
+    match ward {
+        Some(ward) => record.adopt(ward),
+        // Nobody can be had to give it time.
+        None => place.occupant.address.kill(),
+    }
+}
+
 /// Sees to a handler whose conversation has ended: when its time is over, as that would.
-async fn ward<M: Send + Sync + 'static, R: Send + 'static>(mut ctx: Context<()>, record: Arc<Record<M, R>>) {
-    let runtime = ctx.runtime();
-    let mut timer = Some((runtime.now().saturating_add(record.group.options.cancel_grace), Timer::Grace));
-    while let Some((until, what)) = timer.filter(|_| !record.is_over()) {
-        let left = until.saturating_sub(runtime.now());
-        if ctx.recv_timeout(left).await.is_err() {
-            timer = rung(&record, what, runtime.now());
+fn ward<M: Send + Sync + 'static, R: Send + 'static>(
+    mut ctx: Context<()>,
+    record: Arc<Record<M, R>>,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Made here, so that one that never runs is followed by another, too.
+    let ward = Ward { record, done: false };
+    async move {
+        let mut ward = ward;
+        let (runtime, record) = (ctx.runtime(), &ward.record);
+        let mut timer = Some((runtime.now().saturating_add(record.group.options.cancel_grace), Timer::Grace));
+        while let Some((until, what)) = timer.filter(|_| !record.is_over()) {
+            let left = until.saturating_sub(runtime.now());
+            if ctx.recv_timeout(left).await.is_err() {
+                timer = rung(record, what, runtime.now());
+            }
+        }
+        ward.done = true;
+    }
+}
+
+struct Ward<M: Send + Sync + 'static, R: Send + 'static> {
+    record: Arc<Record<M, R>>,
+    done: bool,
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Ward<M, R> {
+    fn drop(&mut self) {
+        if !self.done
+            && let Some(place) = self.record.at_work()
+        {
+            watch_over(&self.record, &place);
         }
     }
 }

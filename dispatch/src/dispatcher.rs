@@ -1,23 +1,24 @@
 //! Driver: dispatching: one message, one conversation, one outcome.
-use crate::conversation::{Terms, Verdict};
+mod under_way;
+
+use crate::conversation::Terms;
 use crate::converse::converse;
 use crate::group::Group;
 use crate::handle::ConsumerGroup;
-use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
-use crate::record::{Record, Told};
+use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome};
+use crate::record::{Assigned, Record};
 use crate::routing::hash_of;
 use crate::slot::Slot;
 use crate::slots::SlotNumber;
 use crate::yard::{Entered, Refusal, Request};
 use colloquium_runtime::Inherited;
-use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, SetMessage};
+use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, JoinError, SetMessage};
 use std::fmt;
-use std::future::{Future, IntoFuture};
 use std::hash::Hash;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use under_way::State;
+pub use under_way::{Accept, Conversation, Dispatching};
 
 /// Dispatches messages to a group of consumers. A cheap handle.
 ///
@@ -227,21 +228,25 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             (entered, yard.take_hastened())
         };
         group.hasten(hasten);
-        let place = match entered {
-            Entered::Out(place) => Some(place),
-            Entered::Waits => None,
+        let (place, routes) = match entered {
+            Entered::Out(place) => (Some(place), false),
+            Entered::Waits => (None, false),
+            Entered::Routes => (None, true),
             Entered::Refused(refusal) => {
                 let retry_after =
                     if let Refusal::Overloaded { retry_after } = refusal { Some(retry_after) } else { None };
-                return Err(refuse(refusal.kind(), Arc::clone(&record.message), retry_after));
+                // Where no conversation could begin, there is nothing to wait for.
+                let open = retry_after.is_none() || self.supervisor.set.is_open();
+                let kind = if open { refusal.kind() } else { DispatchErrorKind::Closed };
+                return Err(refuse(kind, Arc::clone(&record.message), retry_after.filter(|_| open)));
             }
         };
-        self.converse(&record, place, now);
+        self.converse(&record, place, routes, now);
         Ok(record)
     }
 
-    /// Makes the process, born waiting and linked, and sends the message.
-    fn converse(&self, record: &Arc<Record<M, R>>, place: Option<crate::record::Assigned<M, R>>, now: Duration) {
+    /// Makes the process, born waiting and linked, and sends the message; or has it route the message.
+    fn converse(&self, record: &Arc<Record<M, R>>, place: Option<Assigned<M, R>>, routes: bool, now: Duration) {
         let (own, linked) = (Arc::clone(record), place.clone());
         let spawned = self.supervisor.set.spawn_with(
             |build| {
@@ -253,12 +258,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             },
             move |ctx| converse(ctx, own, linked),
         );
-        let Ok(conversation) = spawned else {
-            record.decide(DispatchErrorKind::NotStarted);
-            return;
+        let conversation = match spawned {
+            Ok(conversation) => conversation,
+            Err(JoinError::Closed) => return record.decide(DispatchErrorKind::Closed),
+            Err(_) => return record.decide(DispatchErrorKind::NotStarted),
         };
         let occupant = place.as_ref().map(|place| Arc::clone(&place.occupant));
-        let attempt = record.begin(conversation, place, self.executor.isolated, now);
+        let attempt = record.begin(conversation, place, routes, now);
         if let (Some(occupant), Some(attempt)) = (occupant, attempt) {
             occupant.deliver(Arc::clone(record), attempt);
         }
@@ -350,140 +356,6 @@ fn begin<M: Send + Sync + 'static, R: Send + 'static>(dispatch: Dispatch<'_, M, 
     match begun {
         Ok(record) => State::Begun(record, true),
         Err(error) => State::Refused(Some(error)),
-    }
-}
-
-enum State<M: Send + Sync + 'static, R: Send + 'static> {
-    /// Whether dropping it cancels.
-    Begun(Arc<Record<M, R>>, bool),
-    Refused(Option<DispatchError<M>>),
-    Over,
-}
-
-impl<M: Send + Sync + 'static, R: Send + 'static> State<M, R> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<DispatchOutcome<Option<R>>, DispatchError<M>>> {
-        let told = match self {
-            Self::Begun(record, _) => ready!(record.poll(cx)),
-            Self::Refused(error) => {
-                let error = error.take().expect("polled after it was ready");
-                *self = Self::Over;
-                return Poll::Ready(Err(error));
-            }
-            Self::Over => panic!("polled after it was ready"),
-        };
-        let Self::Begun(record, cancels) = self else { unreachable!("it was") };
-        *cancels = false;
-        let result = result(record, told);
-        *self = Self::Over;
-        Poll::Ready(result)
-    }
-}
-
-fn result<M, R>(record: &Record<M, R>, told: Told<R>) -> Result<DispatchOutcome<Option<R>>, DispatchError<M>> {
-    match (told.verdict, told.delivered_to) {
-        (Verdict::Delivered, Some(delivered_to)) => Ok(DispatchOutcome {
-            delivered_to,
-            attempts: told.attempts,
-            rerouted_from: told.rerouted_from,
-            reroute_timings: told.reroute_timings,
-            output: told.output,
-        }),
-        (Verdict::Delivered, None) => unreachable!("somebody has completed it"),
-        (Verdict::Failed(kind), _) => {
-            let attempts = told.history.to_vec();
-            debug_assert!(
-                kind != DispatchErrorKind::MaybeCompleted || attempts.iter().any(|a| a.reached == Reached::Started)
-            );
-            Err(DispatchError::new(kind, Arc::clone(&record.message), attempts, None))
-        }
-    }
-}
-
-impl<M: Send + Sync + 'static, R: Send + 'static> Drop for State<M, R> {
-    fn drop(&mut self) {
-        if let Self::Begun(record, true) = self {
-            record.decide(DispatchErrorKind::Cancelled);
-        }
-    }
-}
-
-/// A dispatch that has begun ([`Dispatch::start`]): a future of its outcome. Dropped, it cancels.
-#[must_use = "dropped, it cancels the dispatch"]
-pub struct Conversation<M: Send + Sync + 'static, R: Send + 'static>(State<M, R>);
-
-impl<M: Send + Sync + 'static, R: Send + 'static> Conversation<M, R> {
-    /// Lets it go on by itself; nobody learns of the outcome, but for dead letters.
-    pub fn detach(mut self) {
-        if let State::Begun(_, cancels) = &mut self.0 {
-            *cancels = false;
-        }
-    }
-}
-
-impl<M: Send + Sync + 'static, R: Send + 'static> Unpin for Conversation<M, R> {}
-
-impl<M: Send + Sync + 'static, R: Send + 'static> Future for Conversation<M, R> {
-    type Output = Result<DispatchOutcome<R>, DispatchError<M>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|result| {
-            result.map(|outcome| {
-                let DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, output } = outcome;
-                let output = output.expect("a completed dispatch has an output");
-                DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, output }
-            })
-        })
-    }
-}
-
-/// The future of a [`Dispatch`], which begins when it is first polled.
-#[must_use = "a future does nothing unless awaited"]
-pub struct Dispatching<'a, M: Send + Sync + 'static, R: Send + 'static>(
-    Result<Conversation<M, R>, Option<Dispatch<'a, M, R>>>,
-);
-
-impl<M: Send + Sync + 'static, R: Send + 'static> Unpin for Dispatching<'_, M, R> {}
-
-impl<M: Send + Sync + 'static, R: Send + 'static> Future for Dispatching<'_, M, R> {
-    type Output = Result<DispatchOutcome<R>, DispatchError<M>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match &mut self.0 {
-                Ok(conversation) => return Pin::new(conversation).poll(cx),
-                Err(dispatch) => {
-                    let dispatch = dispatch.take().expect("it has not begun");
-                    self.0 = Ok(dispatch.start());
-                }
-            }
-        }
-    }
-}
-
-impl<'a, M: Send + Sync + 'static, R: Send + 'static> IntoFuture for Dispatch<'a, M, R> {
-    type Output = Result<DispatchOutcome<R>, DispatchError<M>>;
-    type IntoFuture = Dispatching<'a, M, R>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Dispatching(Err(Some(self)))
-    }
-}
-
-/// A dispatch whose success is that a consumer has begun with the message ([`Dispatch::accepted`]).
-#[must_use = "a dispatch does nothing unless it is awaited"]
-pub struct Accept<'a, M: Send + Sync + 'static, R: Send + 'static>(Dispatch<'a, M, R>);
-
-impl<'a, M: Send + Sync + 'static, R: Send + 'static> IntoFuture for Accept<'a, M, R> {
-    type Output = Result<DispatchOutcome<()>, DispatchError<M>>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let mut state = begin(self.0, true);
-            let outcome = std::future::poll_fn(|cx| state.poll(cx)).await?;
-            let DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, .. } = outcome;
-            Ok(DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, output: () })
-        })
     }
 }
 

@@ -219,7 +219,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         }
         let now = self.runtime.now();
         for grant in grants {
-            grant.ticket.granted(grant.place, now);
+            match grant.place {
+                Some(place) => grant.ticket.granted(place, now),
+                None => grant.ticket.route(),
+            }
         }
     }
 

@@ -185,6 +185,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
 
     fn meaning(&self, exit: &Exit) -> Meaning {
         if exit.from.is_some() && exit.from == self.ctx.parent() {
+            self.process.stopping.store(true, Ordering::Relaxed);
             return Meaning::Stop;
         }
         if exit.by_link && exit.from.is_some_and(|from| self.process.was_conversation(from)) {

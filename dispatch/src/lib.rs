@@ -42,12 +42,17 @@ mod dispatcher;
 #[cfg(feature = "metrics")]
 mod export;
 mod failure;
+pub mod fields;
+#[cfg(doctest)]
+mod forbidden;
 mod group;
 mod handle;
 mod inbox;
 mod keeper;
 mod lanes;
 mod limits;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod metrics;
 mod outcome;
 mod picture;

@@ -53,6 +53,10 @@ pub(crate) const DEAD_LETTER_BYTES: usize = 64 << 20;
 pub(crate) const BLAMES: usize = 64;
 /// The keeper looks at deadlines no oftener than this: what falls due together is seen to together.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// How deep a predicate may be nested: compiling it takes as many frames of the stack.
+pub(crate) const PREDICATE_DEPTH: usize = 64;
+/// Parts of a predicate: a routing function looks at them on every dispatch.
+pub(crate) const PREDICATE_NODES: usize = 4096;
 
 const _: () = assert!(POISON <= ATTEMPTS && WAITING_PER_KEY <= WAITING_ROOM && BREAKER_MESSAGES <= BREAKER_WINDOW / 2);
 const _: () = assert!(PRESSURE.as_nanos() < MAX_WAIT.as_nanos() / 2 && MAX_WAIT.as_nanos() < DEADLINE.as_nanos());

@@ -26,14 +26,16 @@ pub(crate) struct Process<M, R> {
     pub(crate) completed: AtomicU64,
     /// It ends by the end of a process that it is linked to, or by what it was told: not by a kill.
     pub(crate) follows: AtomicBool,
+    /// Its supervisor wants it to end. Only this process writes and reads that.
+    pub(crate) stopping: AtomicBool,
     orphans: Mutex<Vec<Pid>>,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
     pub(crate) fn new(address: Address<ConsumerMessage<M, R>>) -> Self {
         let (started, begun, completed) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let follows = AtomicBool::new(false);
-        Self { address, started, begun, completed, follows, orphans: Mutex::default() }
+        let (follows, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { address, started, begun, completed, follows, stopping, orphans: Mutex::default() }
     }
 
     pub(crate) fn pid(&self) -> Pid {

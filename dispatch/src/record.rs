@@ -182,6 +182,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         self.run(inner, act);
     }
 
+    /// The message has its key, and its conversation is to route it.
+    pub(crate) fn route(&self) {
+        let mut inner = self.inner.lock();
+        let mut act = Act::NONE;
+        if inner.machine.phase() == Phase::Parked {
+            inner.todo = Todo::Route { alone: false };
+            act.nudge.clone_from(&inner.conversation);
+        }
+        self.run(inner, act);
+    }
+
     /// The handler of that assignment begins.
     pub(crate) fn start(&self, attempt: u32, now: Duration) -> bool {
         let mut inner = self.inner.lock();
@@ -349,7 +360,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
                 }
                 None
             }
-            Entered::Waits => None,
+            Entered::Waits | Entered::Routes => None,
             Entered::Refused(refusal) => Some(refusal.kind()),
         };
         drop(inner);
@@ -370,16 +381,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         }
         let todo = std::mem::replace(&mut inner.todo, Todo::Rest);
         (todo, inner.place.clone(), inner.attempt)
-    }
-
-    /// The handler has had its time and is still at work: its consumer is to be killed for it.
-    pub(crate) fn overdue(&self) -> Option<Assigned<M, R>> {
-        let mut inner = self.inner.lock();
-        if inner.machine.phase() != Phase::Started {
-            return None;
-        }
-        inner.overdue = true;
-        inner.place.clone()
     }
 }
 

@@ -172,7 +172,7 @@ pub(crate) fn child<M: Send + Sync + 'static, R: Send + 'static>(
     let mailbox = Mailbox::unbounded();
     ChildSpec::initialised(id.to_string(), body)
         .label(label)
-        .restart(Restart::Transient)
+        .restart(Restart::Permanent)
         .backoff(at_once)
         .mailbox(mailbox)
 }
@@ -238,14 +238,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Occupied<M, R> {
 
     /// It ends by itself or on request; by itself counts as a failure, since it is there to go on.
     fn leave(mut self, reason: ExitReason) -> ExitReason {
-        if reason != ExitReason::Normal && reason.is_orderly() {
+        if self.process.as_ref().is_some_and(|process| process.stopping.load(Ordering::Relaxed)) {
             self.group.down(self.id, self.incarnation.take().unwrap_or(0), None);
             self.process = None;
             self.first = true;
             return reason;
         }
         self.returned = true;
-        if reason == ExitReason::Normal { returned() } else { reason }
+        if reason.is_orderly() { returned() } else { reason }
     }
 }
 

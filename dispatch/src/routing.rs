@@ -114,13 +114,14 @@ impl<M> RoutingFunction<M> {
     pub(crate) fn see(&self, message: &M, consumers: &[ConsumerStateView]) -> RoutingDecision {
         match &self.0 {
             Function::Custom(function) => function(message, consumers),
-            Function::Tag(of) => by_tag(&of(message), consumers),
+            Function::Tag(of) => least_loaded_with(&of(message), consumers),
             _ => RoutingDecision::Wait,
         }
     }
 }
 
-fn by_tag(tag: &str, consumers: &[ConsumerStateView]) -> RoutingDecision {
+/// The least loaded of those that have the tag.
+pub(crate) fn least_loaded_with(tag: &str, consumers: &[ConsumerStateView]) -> RoutingDecision {
     let tagged =
         consumers.iter().filter(|view| view.tags.iter().any(|has| **has == *tag) && !view.failed && !view.leaving);
     let load = |view: &&ConsumerStateView| (!view.is_eligible(), view.free() == 0, view.queued + view.started);
@@ -250,6 +251,61 @@ mod tests {
             let again: Vec<_> = keys.iter().map(|key| ring.find(hash_of(key)).expect("somebody")).collect();
             prop_assert_eq!(before, again);
         }
+    }
+
+    /// Any: nothing but a runtime makes one.
+    fn some_pid() -> colloquium_runtime::Pid {
+        let body = async |runtime: colloquium_runtime::Runtime| {
+            runtime.spawn(async |_: colloquium_runtime::Context<()>| ()).expect("room for a process").pid()
+        };
+        colloquium_runtime::Simulation::new(1).once().run(body).expect("it ends").value
+    }
+
+    proptest! {
+        /// By tag: the least loaded of those that can take something now, else one that will; nobody only if nobody has the tag.
+        #[test]
+        fn a_tag_is_served_by_the_least_loaded_of_those_that_have_it(
+            consumers in prop::collection::vec((0..3usize, 0..4u32, any::<bool>(), 0..6u8), 0..12),
+        ) {
+            let pid = some_pid();
+            let view = |(n, (tagged, queued, up, held)): (usize, &(usize, u32, bool, u8))| ConsumerStateView {
+                id: ConsumerId::new(n as u64),
+                pid: up.then_some(pid),
+                tags: crate::view::tags(["gpu", "big"].into_iter().take(*tagged)),
+                room: 3,
+                queued: (*queued).min(3),
+                started: 0,
+                failures: 0,
+                half_open: false,
+                ejected: *held == 1,
+                failed: *held == 2,
+                stuck: false,
+                leaving: *held == 3,
+                starts: 1,
+                completed: 0,
+                since: std::time::Duration::ZERO,
+            };
+            let views: Vec<_> = consumers.iter().enumerate().map(view).collect();
+            let has = |view: &&ConsumerStateView| view.tags.iter().any(|tag| &**tag == "big") && !view.failed && !view.leaving;
+            match least_loaded_with("big", &views) {
+                RoutingDecision::To(id) => {
+                    let chosen = views.iter().filter(has).find(|view| view.id == id).expect("one that has it");
+                    let best = views.iter().filter(has).map(ConsumerStateView::free).max().unwrap_or(0);
+                    prop_assert!(best == 0 || chosen.free() > 0, "room is there");
+                    let least = views.iter().filter(has).filter(|view| view.free() > 0).map(|view| view.queued).min();
+                    prop_assert!(best == 0 || Some(chosen.queued) == least);
+                }
+                RoutingDecision::Nobody => prop_assert_eq!(views.iter().filter(has).count(), 0),
+                RoutingDecision::Wait => prop_assert!(false, "it decides"),
+            }
+        }
+    }
+
+    #[test]
+    fn sticky_goes_by_the_key_and_without_one_in_turn() {
+        let (sticky, by_hash) = (RoutingFunction::<u64>::sticky(), RoutingFunction::consistent_hash(|n: &u64| *n));
+        assert_eq!(sticky.choose(&1, Some(hash_of(&7u64))), by_hash.choose(&7, None));
+        assert_eq!(sticky.choose(&1, None), Some(Choice::RoundRobin));
     }
 
     #[test]

@@ -324,3 +324,7 @@ fn view<A: Occupant>(seat: &Seat<A>) -> ConsumerStateView {
         since: seat.since,
     }
 }
+
+#[cfg(test)]
+#[path = "seats/tests/choosing.rs"]
+mod tests;

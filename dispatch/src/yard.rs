@@ -38,11 +38,11 @@ pub(crate) struct Place<A> {
     pub(crate) occupant: A,
 }
 
-/// A place that one who waited has now.
+/// A place that one who waited has now; `None` for its key alone: its conversation is to ask for a place.
 #[derive(Debug)]
 pub(crate) struct Grant<T, A> {
     pub(crate) ticket: T,
-    pub(crate) place: Place<A>,
+    pub(crate) place: Option<Place<A>>,
 }
 
 /// What asking for a place came to.
@@ -50,6 +50,8 @@ pub(crate) struct Grant<T, A> {
 pub(crate) enum Entered<A> {
     Out(Place<A>),
     Waits,
+    /// It is in, and its conversation is to ask.
+    Routes,
     Refused(Refusal),
 }
 
@@ -102,6 +104,10 @@ struct Entry<T> {
     again: u32,
     wish: Wish,
     at: At,
+    /// Its conversation asks for each of its places, the first one too.
+    routes_itself: bool,
+    /// The waiting room has let it in, or need not any more.
+    admitted: bool,
 }
 
 /// Where a message is.
@@ -189,37 +195,24 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         number: impl FnOnce(&T, usize),
     ) -> Entered<A> {
         let request = Request { slot: request.slot.filter(|slot| self.slots.spend(*slot)), ..request };
-        if self.closing {
-            return Entered::Refused(Refusal::Closed);
-        }
-        if request.caller.is_some_and(|caller| self.holds(caller)) {
-            return Entered::Refused(Refusal::OwnGroup);
-        }
-        if !self.anyone() {
-            return Entered::Refused(Refusal::NoConsumer);
+        if let Some(refusal) = self.refusal(request.caller) {
+            return Entered::Refused(refusal);
         }
         let wish = Wish::default();
         let slot = self.entries.vacant_key();
         let held = request.key.is_some_and(|key| self.lanes.is_taken(key));
-        let routes_itself = routes_itself && !held;
         let chosen = if held || routes_itself { Chosen::Wait(wish) } else { self.pick(request.choice, wish) };
+        // Whether there is room for it, and whether it has to wait, shows when it has been routed.
+        let admitted = held || !routes_itself;
         let at = match chosen {
             Chosen::Unknown => return Entered::Refused(Refusal::Unknown),
-            _ if request.slot.is_none() && self.turns_away(chosen, now) => {
-                self.totals.refused += 1;
-                self.counted.refused(now);
-                let retry_after = self.retry_after(now);
-                return Entered::Refused(Refusal::Overloaded { retry_after });
+            _ if admitted && request.slot.is_none() && self.turns_away(chosen, now) => {
+                return Entered::Refused(self.overloaded(now));
             }
             Chosen::Wait(_) | Chosen::At(_) => {
                 let per_key = if request.slot.is_some() { usize::MAX } else { self.bounds.per_key };
                 match request.key.map(|key| self.lanes.enter(key, slot, per_key)) {
-                    Some(Lane::Full) => {
-                        self.totals.refused += 1;
-                        self.counted.refused(now);
-                        let retry_after = self.retry_after(now);
-                        return Entered::Refused(Refusal::Overloaded { retry_after });
-                    }
+                    Some(Lane::Full) => return Entered::Refused(self.overloaded(now)),
                     Some(Lane::Waits) => At::Lane,
                     Some(Lane::Taken) | None => At::Parked,
                 }
@@ -228,10 +221,20 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         self.totals.dispatched += 1;
         self.counted.into.add(now);
         number(&ticket, slot);
-        self.entries.insert(Entry { ticket, request, entered: now, since: now, again: 0, wish, at });
+        self.entries.insert(Entry {
+            ticket,
+            request,
+            entered: now,
+            since: now,
+            again: 0,
+            wish,
+            at,
+            routes_itself,
+            admitted,
+        });
         let entered = match chosen {
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
-            Chosen::Wait(_) if routes_itself => Entered::Waits,
+            Chosen::Wait(_) if !admitted => Entered::Routes,
             Chosen::Wait(wish) if at == At::Parked => {
                 self.wait(slot, wish, now);
                 Entered::Waits
@@ -294,15 +297,16 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// A message that is in, and with its conversation, is to go out again.
     pub(crate) fn again(&mut self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> Entered<A> {
-        if self.closing {
-            return Entered::Refused(Refusal::Closed);
-        }
-        if !self.anyone() {
-            return Entered::Refused(Refusal::NoConsumer);
+        if let Some(refusal) = self.refusal(None) {
+            return Entered::Refused(refusal);
         }
         debug_assert_eq!(self.entries[slot].at, At::Parked, "it is with its conversation");
-        match self.pick(choice, wish) {
+        let admitted = std::mem::replace(&mut self.entries[slot].admitted, true);
+        let chosen = self.pick(choice, wish);
+        let unpromised = !admitted && self.entries[slot].request.slot.is_none();
+        match chosen {
             Chosen::Unknown => Entered::Refused(Refusal::Unknown),
+            _ if unpromised && self.turns_away(chosen, now) => Entered::Refused(self.overloaded(now)),
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
             Chosen::Wait(wish) => {
                 self.wait(slot, wish, now);
@@ -351,9 +355,13 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let choice = self.entries[slot].request.choice;
         let choice = if let Choice::To(id) = choice { self.known(id) } else { choice };
         self.entries[slot].at = At::Parked;
+        if self.entries[slot].routes_itself {
+            grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place: None });
+            return;
+        }
         match self.pick(choice, Wish::default()) {
             Chosen::At(position) => {
-                let place = self.give(slot, position);
+                let place = Some(self.give(slot, position));
                 grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
             }
             Chosen::Wait(wish) => {
@@ -368,16 +376,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// The one that was chosen may have left while the message waited.
     fn known(&self, id: ConsumerId) -> Choice {
         if self.seats.get(id).is_some_and(super::seats::Seat::is_wanted) { Choice::To(id) } else { Choice::Any }
-    }
-
-    /// Lets a held key go on.
-    pub(crate) fn resume_key(&mut self, key: u64, now: Duration) -> (bool, Grants<T, A>) {
-        let mut grants = Vec::new();
-        let (was_held, next) = self.lanes.resume(key);
-        if let Some(next) = next {
-            self.go_on(next, now, &mut grants);
-        }
-        (was_held, grants)
     }
 
     fn leave_place(&mut self, slot: usize, finish: Finish, now: Duration, grants: &mut Grants<T, A>) {
@@ -479,7 +477,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         while self.breaker.lets_pass() {
             let Some(offer) = self.seats.offer(position) else { return };
             let Some((slot, _)) = self.room.offer(offer) else { return };
-            let place = self.give(slot, position);
+            let place = Some(self.give(slot, position));
             grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
         }
     }

@@ -49,4 +49,20 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         drop(own);
         Some(place)
     }
+
+    /// Where a handler is at work with the message.
+    pub(crate) fn at_work(&self) -> Option<Assigned<M, R>> {
+        let inner = self.inner.lock();
+        (inner.machine.phase() == Phase::Started).then(|| inner.place.clone()).flatten()
+    }
+
+    /// The handler has had its time and is still at work: its consumer is to be killed for it.
+    pub(crate) fn overdue(&self) -> Option<Assigned<M, R>> {
+        let mut inner = self.inner.lock();
+        if inner.machine.phase() != Phase::Started {
+            return None;
+        }
+        inner.overdue = true;
+        inner.place.clone()
+    }
 }

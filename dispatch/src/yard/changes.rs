@@ -106,6 +106,16 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         (fresh, grants)
     }
 
+    /// Lets a held key go on.
+    pub(crate) fn resume_key(&mut self, key: u64, now: Duration) -> (bool, Grants<T, A>) {
+        let mut grants = Vec::new();
+        let (was_held, next) = self.lanes.resume(key);
+        if let Some(next) = next {
+            self.go_on(next, now, &mut grants);
+        }
+        (was_held, grants)
+    }
+
     /// Whether the group has consumers, and every one has been given up.
     pub(crate) fn all_failed(&self) -> bool {
         self.seats.len() > 0 && self.seats.iter().all(|seat| seat.failed)

@@ -36,7 +36,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         all.clamp(limits::TICK, self.bounds.max_wait)
     }
 
-    fn refusal(&self, caller: Option<Pid>) -> Option<Refusal> {
+    /// There is no room for one more.
+    pub(super) fn overloaded(&mut self, now: Duration) -> Refusal {
+        self.totals.refused += 1;
+        self.counted.refused(now);
+        Refusal::Overloaded { retry_after: self.retry_after(now) }
+    }
+
+    pub(super) fn refusal(&self, caller: Option<Pid>) -> Option<Refusal> {
         if self.closing {
             Some(Refusal::Closed)
         } else if caller.is_some_and(|caller| self.holds(caller)) {
@@ -63,9 +70,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             return Err(refusal);
         }
         if !self.has_room(self.slots.promised(), now) {
-            self.totals.refused += 1;
-            self.counted.refused(now);
-            return Err(Refusal::Overloaded { retry_after: self.retry_after(now) });
+            return Err(self.overloaded(now));
         }
         self.hasten(until);
         Ok(self.slots.take(until))

@@ -37,7 +37,7 @@ enum Act {
 
 fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
-        6 => (prop::option::of(0..4u64), 0..5u8).prop_map(|(key, choice)| Act::Enter { key, choice }),
+        6 => (prop::option::of(0..4u64), 0..6u8).prop_map(|(key, choice)| Act::Enter { key, choice }),
         6 => (0..64usize, 0..4u8).prop_map(|(which, how)| Act::Finish { which, how }),
         2 => (0..64usize, prop::option::of(0..4usize)).prop_map(|(which, avoid)| Act::Again { which, avoid }),
         1 => (0..4usize).prop_map(|consumer| Act::Stuck { consumer }),
@@ -83,13 +83,17 @@ impl World {
 
     fn grant(&mut self, grants: Grants<u64, Nobody>) {
         for grant in grants {
-            self.go_out(grant.ticket, &grant.place);
+            match &grant.place {
+                Some(place) => self.go_out(grant.ticket, place),
+                None => assert!(self.parked.insert(grant.ticket), "told of its key twice"),
+            }
         }
     }
 
     fn enter(&mut self, key: Option<u64>, choice: u8) {
         let message = self.next;
         self.next += 1;
+        let routes_itself = choice == 5;
         let choice = match choice {
             0 => Choice::LeastLoaded,
             1 => Choice::TwoChoices,
@@ -100,7 +104,7 @@ impl World {
         let request =
             Request { id: message, parent: None, key, deadline: Duration::MAX, choice, caller: None, slot: None };
         let mut number = None;
-        let entered = self.yard.enter(request, message, false, self.now, |_, slot| number = Some(slot));
+        let entered = self.yard.enter(request, message, routes_itself, self.now, |_, slot| number = Some(slot));
         if let Entered::Refused(_) = entered {
             assert_eq!(number, None);
             return;
@@ -109,8 +113,10 @@ impl World {
         if let Some(key) = key {
             self.keys.insert(message, key);
         }
-        if let Entered::Out(place) = entered {
-            self.go_out(message, &place);
+        match entered {
+            Entered::Out(place) => self.go_out(message, &place),
+            Entered::Routes => assert!(self.parked.insert(message), "it is new"),
+            Entered::Waits | Entered::Refused(_) => {}
         }
     }
 
@@ -156,10 +162,8 @@ impl World {
         let entered = self.yard.again(self.numbers[&message], Choice::RoundRobin, wish, self.now);
         match entered {
             Entered::Out(place) => self.go_out(message, &place),
-            Entered::Waits => {
-                self.parked.remove(&message);
-            }
-            Entered::Refused(_) => {}
+            Entered::Waits => assert!(self.parked.remove(&message), "it was with its conversation"),
+            Entered::Refused(_) | Entered::Routes => {}
         }
     }
 

@@ -186,6 +186,7 @@ impl World {
             match self.yard.again(number, Choice::RoundRobin, Wish::default(), Duration::ZERO) {
                 Entered::Out(_) => assert!(self.out.insert(message)),
                 Entered::Waits => {}
+                Entered::Routes => panic!("it was routed"),
                 Entered::Refused(refusal) => {
                     assert_eq!((refusal, self.yard.closing), (Refusal::Closed, true));
                     let (_, grants) = self.yard.leave(number, Finish::Lost, false, None, Duration::ZERO);
