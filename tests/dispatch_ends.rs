@@ -3,10 +3,12 @@ mod group;
 mod workers;
 
 use colloquium::prelude::*;
+use colloquium::{ConsumerStateView, RoutingDecision, Simulation, Supervisor};
 use group::{Job, Made, gate, group_of};
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use workers::{LONG, on_each_size, until};
+use workers::{LONG, on_each_size, on_threads, until};
 
 fn short() -> Made {
     Made { grace: Duration::from_millis(5), ..Made::default() }
@@ -124,4 +126,70 @@ fn a_kill_by_others_is_not_charged_to_the_consumer() {
         }
         assert_eq!(group.dispatch(Job::Double(1)).await.expect("it is up").into_output(), 2);
     });
+}
+
+/// R4: when all consumers of a running group have been given up, whoever waits is told so at once, and the group ends; its
+/// supervisor starts it again, and what is dispatched then is handled by consumers that have all their tries again.
+#[test]
+fn a_group_without_consumers_ends_and_is_started_again_by_its_supervisor() {
+    let body = async |runtime: Runtime| {
+        let broken = Arc::new(AtomicBool::new(false));
+        let breaks = Arc::clone(&broken);
+        let start = move || {
+            let broken = breaks.load(Ordering::SeqCst);
+            async move { if broken { Err("no database") } else { Ok(group::Worker) } }
+        };
+        let above = Supervisor::new().start(&*runtime).await.expect("it starts");
+        let group = ConsumerGroup::of("fragile", 2, start).max_wait(LONG * 9).start(&above).await.expect("they start");
+        let first = above.which_children().await.expect("it answers")[0].pid;
+        broken.store(true, Ordering::SeqCst);
+        for view in group.group().consumers() {
+            runtime.exit(view.pid.expect("it is up"), ExitReason::Kill);
+        }
+        until(&runtime, || group.group().consumers().iter().all(|view| view.pid.is_none())).await;
+        let waits = group.dispatch(Job::Double(1)).deadline(LONG * 9).await.expect_err("nobody comes");
+        assert_eq!(waits.kind(), NoConsumerAvailable);
+        broken.store(false, Ordering::SeqCst);
+        until(&runtime, || group.group().consumers().iter().all(ConsumerStateView::is_eligible)).await;
+        assert_ne!(above.which_children().await.expect("it answers")[0].pid, first, "it was started again");
+        assert_eq!(group.dispatch(Job::Double(1)).await.expect("they are back").into_output(), 2);
+        assert_eq!(group.drain(LONG).await.left, 0);
+        assert!(above.which_children().await.expect("it goes on").is_empty());
+        above.stop(LONG).await;
+    };
+    // Ten starts in a row take half a minute, so only where time is cheap.
+    workers::on_seeds(Simulation::new(0), 100, &body);
+}
+
+/// R11: a routing function that takes longer than its limit fails its own dispatch, and is not let choose.
+#[test]
+fn a_routing_function_has_a_limit() {
+    on_threads(async |runtime| {
+        let (slow, handle) = (Arc::new(AtomicBool::new(true)), runtime.handle());
+        let slows = Arc::clone(&slow);
+        let routing = RoutingFunction::new(move |_: &Job, views: &[ConsumerStateView]| {
+            let begun = handle.now();
+            while slows.load(Ordering::SeqCst) && handle.now() <= begun + Duration::from_millis(1) {
+                std::thread::yield_now();
+            }
+            RoutingDecision::To(views[0].id)
+        });
+        let group = ConsumerGroup::new(routing).routing_limit(Duration::from_millis(1)).start(&*runtime).await;
+        let group = group.expect("nobody has to start");
+        group.group().add_consumer(group::Worker::registration()).await.expect("it starts");
+        assert_eq!(group.dispatch(Job::Double(1)).await.expect_err("it is late").kind(), Evaluation);
+        assert_eq!(group.group().snapshot().totals.dispatched, 0);
+        slow.store(false, Ordering::SeqCst);
+        // How long the system leaves a thread without a processor is not the function's doing, and counts all the same.
+        until_ok(&group).await;
+    });
+}
+
+async fn until_ok(group: &DispatchConversation<Job, u64>) {
+    loop {
+        match group.dispatch(Job::Double(1)).await {
+            Ok(outcome) => return assert_eq!(outcome.into_output(), 2),
+            Err(error) => assert_eq!(error.kind(), Evaluation),
+        }
+    }
 }

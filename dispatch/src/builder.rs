@@ -231,6 +231,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupBuilder<M, R> {
 
 /// The tree of a group.
 fn tree<M: Send + Sync + 'static, R: Send + 'static>(group: &Arc<Group<M, R>>) -> Supervisor {
+    group.yard().reborn();
     let (for_keeper, for_consumers) = (Arc::clone(group), Arc::clone(group));
     let keeper = ChildSpec::worker("keeper", move |ctx| keep(ctx, Arc::clone(&for_keeper)));
     // It ends by itself when no consumer is left, and the group with it.

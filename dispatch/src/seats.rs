@@ -166,6 +166,11 @@ impl<A: Occupant> Seats<A> {
         id
     }
 
+    /// It is wanted again: keys go to it.
+    pub(crate) fn enlist(&mut self, id: ConsumerId) {
+        self.ring.join(id);
+    }
+
     /// It is wanted no more: no key goes to it.
     pub(crate) fn retire(&mut self, id: ConsumerId) {
         self.ring.leave(id);

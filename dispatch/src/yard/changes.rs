@@ -1,6 +1,6 @@
 //! Pure: what the consumers' comings and goings, and the time, do to a group's yard.
 use super::{At, Grants, Yard};
-use crate::revival::{Ended, Revival};
+use crate::revival::{Ended, Health, Revival};
 use crate::seats::Occupant;
 use crate::view::ConsumerId;
 use std::time::Duration;
@@ -114,6 +114,22 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             self.go_on(next, now, &mut grants);
         }
         (was_held, grants)
+    }
+
+    /// The group is started again, after it has ended for want of consumers: those that were given up have all their tries again.
+    pub(crate) fn reborn(&mut self) {
+        for position in 0..self.seats.len() {
+            if !self.seats.at(position).failed {
+                continue;
+            }
+            let id = self.seats.change(position, |seat| {
+                (seat.failed, seat.pause, seat.health) = (false, Duration::ZERO, Health::default());
+                seat.id
+            });
+            if self.seats.at(position).is_wanted() {
+                self.seats.enlist(id);
+            }
+        }
     }
 
     /// Whether the group has consumers, and every one has been given up.
