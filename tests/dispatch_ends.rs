@@ -139,7 +139,7 @@ fn a_group_without_consumers_ends_and_is_started_again_by_its_supervisor() {
             let broken = breaks.load(Ordering::SeqCst);
             async move { if broken { Err("no database") } else { Ok(group::Worker) } }
         };
-        let above = Supervisor::new().start(&*runtime).await.expect("it starts");
+        let above = Supervisor::new().start(&runtime).await.expect("it starts");
         let group = ConsumerGroup::of("fragile", 2, start).max_wait(LONG * 9).start(&above).await.expect("they start");
         let first = above.which_children().await.expect("it answers")[0].pid;
         broken.store(true, Ordering::SeqCst);
