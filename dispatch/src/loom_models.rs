@@ -91,7 +91,7 @@ impl World {
     fn over(&self, message: usize, mut inner: MutexGuard<'_, Inner>, last: Last, finish: Finish) {
         inner.verdicts.extend(last.told);
         inner.placed = false;
-        let (ticket, grants) = self.yard().leave(self.messages[message].slot, finish, false, NOW);
+        let (ticket, grants) = self.yard().leave(self.messages[message].slot, finish, false, None, NOW);
         assert_eq!(ticket, message);
         drop(inner);
         self.grant(grants);
@@ -207,7 +207,8 @@ impl World {
 }
 
 fn request(number: usize) -> Request {
-    Request { id: number as u64, key: None, deadline: Duration::MAX, choice: Choice::Any, caller: None }
+    let id = number as u64;
+    Request { id, parent: None, key: None, deadline: Duration::MAX, choice: Choice::Any, caller: None, slot: None }
 }
 
 /// Runs each on a thread of its own.
