@@ -25,6 +25,9 @@ pub(crate) const PEEK_POLLS: u32 = 32;
 pub(crate) const TICK: Duration = Duration::from_micros(100);
 /// Runs from the LIFO slot in a row before the queue gets its turn, so that a pair cannot starve the rest.
 pub(crate) const SLOT_RUNS: u32 = 256;
+/// Runs from the LIFO slot that may go before system processes: one for who learns of an end, one for whom he hands on to, and as
+/// many again.
+pub(crate) const HANDED_ON: u32 = 4;
 /// How long a worker looks for work everywhere before it parks: about what parking and being woken cost.
 pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 /// How long newborn processes stand in another worker's queue before a worker without work takes some. Most live shorter,

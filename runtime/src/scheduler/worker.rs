@@ -2,7 +2,7 @@
 mod waits;
 
 use crate::clock::nanos;
-use crate::limits::{OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
+use crate::limits::{HANDED_ON, OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
 use crate::scheduler::idle::Idle;
@@ -48,6 +48,8 @@ pub(crate) struct Local {
     /// Something was put into the slot since it was last emptied.
     slot_used: Cell<bool>,
     slot_runs: Cell<u32>,
+    /// Runs from the slot while system processes waited.
+    handed_on: Cell<u32>,
     searching: Cell<bool>,
     polls_to_tick: Cell<u32>,
     tick_polls: Cell<u32>,
@@ -142,12 +144,19 @@ impl Local {
         self.remote.slot.take()
     }
 
+    /// System processes come first, but for the few that the last polls have handed on to: what follows from an end (its message
+    /// goes elsewhere) need not wait until a supervisor has seen to it.
     fn next(&self) -> Option<Task> {
         let scheduler = &self.home.shared.scheduler;
-        if !scheduler.system.is_empty()
-            && let Some(task) = taken(|| scheduler.system.steal())
-        {
-            return Some(task);
+        if !scheduler.system.is_empty() {
+            if self.slot_used.get() && self.handed_on.get() < HANDED_ON {
+                self.handed_on.set(self.handed_on.get() + 1);
+                return self.next_ordinary();
+            }
+            self.handed_on.set(0);
+            if let Some(task) = taken(|| scheduler.system.steal()) {
+                return Some(task);
+            }
         }
         self.next_ordinary()
     }
@@ -471,6 +480,7 @@ fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnc
         current: Cell::new(None),
         slot_used: Cell::new(false),
         slot_runs: Cell::new(0),
+        handed_on: Cell::new(0),
         searching: Cell::new(false),
         polls_to_tick: Cell::new(TICK_POLLS),
         tick_polls: Cell::new(TICK_POLLS),
