@@ -330,6 +330,22 @@ fn view<A: Occupant>(seat: &Seat<A>) -> ConsumerStateView {
     }
 }
 
+/// A consumer's process that nobody runs, for tests.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(crate) struct Nobody;
+
+#[cfg(test)]
+impl Occupant for Nobody {
+    fn process(&self) -> Option<Pid> {
+        None
+    }
+
+    fn started(&self) -> u32 {
+        0
+    }
+}
+
 #[cfg(test)]
 #[path = "seats/tests/choosing.rs"]
 mod tests;

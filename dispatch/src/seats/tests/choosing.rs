@@ -4,19 +4,6 @@ use crate::routing::hash_of;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-#[derive(Clone, Debug)]
-struct Nobody;
-
-impl Occupant for Nobody {
-    fn process(&self) -> Option<Pid> {
-        None
-    }
-
-    fn started(&self) -> u32 {
-        0
-    }
-}
-
 /// How a consumer stands.
 #[derive(Clone, Debug)]
 struct Stands {

@@ -2,22 +2,9 @@
 use super::*;
 use crate::revival::{Ended, Revival};
 use crate::routing::hash_of;
+use crate::seats::Nobody;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A consumer's process that nobody runs.
-#[derive(Clone, Debug)]
-struct Nobody;
-
-impl Occupant for Nobody {
-    fn process(&self) -> Option<Pid> {
-        None
-    }
-
-    fn started(&self) -> u32 {
-        0
-    }
-}
 
 const BOUNDS: Bounds = Bounds { waiting: 8, per_key: 3, max_wait: Duration::from_secs(1) };
 

@@ -2,24 +2,12 @@
 use super::*;
 use crate::revival::Ended;
 use crate::routing::Choice;
+use crate::seats::Nobody;
 use crate::slots::SlotState;
 use crate::view::ConsumerId;
 use crate::waiting_room::Wish;
 use crate::yard::{Bounds, Entered, Finish, Grants, Request};
 use std::collections::{BTreeMap, BTreeSet};
-
-#[derive(Clone, Debug)]
-struct Nobody;
-
-impl Occupant for Nobody {
-    fn process(&self) -> Option<Pid> {
-        None
-    }
-
-    fn started(&self) -> u32 {
-        0
-    }
-}
 
 const LATE: Duration = Duration::from_secs(1000);
 
