@@ -1,10 +1,11 @@
 //! Driver: processes that are linked or monitored from birth, whoever dies meanwhile.
 mod workers;
 
-use colloquium::{Address, Context, Exit, ExitReason, RegisterError, SpawnError};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use colloquium::{Address, Context, Exit, ExitReason, RegisterError, Runtime, SpawnError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::task::{Wake, Waker};
 use workers::{Msg, Probe, Seen, arrival, corpse, mortal, on_each_size, races, until, watcher};
 
 async fn wait_for_ever(mut ctx: Context<()>) {
@@ -223,45 +224,135 @@ fn a_spawn_that_fails_leaves_no_link_no_monitor_and_no_process() {
     });
 }
 
-/// What a process born waiting may be woken by: a message, an exit that it traps from birth, a fatal exit, the end of a peer that
+/// Who makes dormant processes, and gives each a body when it is woken for it.
+struct Keeper {
+    process: OnceLock<Address<ExitReason>>,
+    woken: AtomicUsize,
+    polled: AtomicBool,
+}
+
+impl Keeper {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { process: OnceLock::new(), woken: AtomicUsize::new(0), polled: AtomicBool::new(false) })
+    }
+
+    fn born(
+        self: &Arc<Self>,
+        runtime: &Runtime,
+        trapping: bool,
+        linked: Option<&Address<ExitReason>>,
+    ) -> Address<ExitReason> {
+        let mut build = runtime.build();
+        if trapping {
+            build = build.trapping();
+        }
+        if let Some(peer) = linked {
+            build = build.link_to(peer);
+        }
+        let process = build.spawn_dormant(Waker::from(Arc::clone(self))).expect("room for a process");
+        self.process.set(process.clone()).expect("one at a time");
+        if self.woken.load(Ordering::SeqCst) > 0 {
+            self.rouse();
+        }
+        process
+    }
+
+    fn rouse(self: &Arc<Self>) {
+        let Some(process) = self.process.get() else { return };
+        let own = Arc::clone(self);
+        process.rouse(async move |mut ctx: Context<ExitReason>| {
+            own.polled.store(true, Ordering::SeqCst);
+            ctx.trap_exits(|exit| ExitReason::error(format!("trapped {}", exit.reason)));
+            ctx.recv().await
+        });
+    }
+}
+
+impl Wake for Keeper {
+    fn wake(self: Arc<Self>) {
+        self.woken.fetch_add(1, Ordering::SeqCst);
+        self.rouse();
+    }
+}
+
+/// What a dormant process may be woken by: a message, an exit that it traps from birth, a fatal exit, the end of a peer that
 /// was dead before its birth.
 #[test]
-fn a_process_born_waiting_is_polled_when_something_happens_to_it() {
+fn a_dormant_process_is_roused_when_something_happens_to_it() {
     workers::on_each_size(async |runtime| {
-        let polled = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let born = |trapping: bool, linked: Option<Address<ExitReason>>| {
-            let polled = std::sync::Arc::clone(&polled);
-            polled.store(false, std::sync::atomic::Ordering::SeqCst);
-            let mut build = runtime.build().waiting();
-            if trapping {
-                build = build.trapping();
-            }
-            if let Some(peer) = &linked {
-                build = build.link_to(peer);
-            }
-            let body = async move |mut ctx: Context<ExitReason>| {
-                polled.store(true, std::sync::atomic::Ordering::SeqCst);
-                ctx.trap_exits(|exit| ExitReason::error(format!("trapped {}", exit.reason)));
-                ctx.recv().await
-            };
-            build.spawn(body).expect("room for a process")
-        };
-        let process = born(false, None);
-        assert!(runtime.info(process.pid()).is_some() && !polled.load(std::sync::atomic::Ordering::SeqCst));
+        let keeper = Keeper::new();
+        let process = keeper.born(&runtime, false, None);
+        assert!(runtime.info(process.pid()).is_some() && keeper.woken.load(Ordering::SeqCst) == 0);
         process.send(ExitReason::Shutdown).expect("it waits");
         assert_eq!(process.ended().await, ExitReason::Shutdown);
-        let process = born(false, None);
+        assert!(!process.rouse(async |_| ()) && !process.retire(None), "it has had its body");
+        let keeper = Keeper::new();
+        let process = keeper.born(&runtime, false, None);
         process.exit(ExitReason::error("fatal"));
         assert_eq!(process.ended().await, ExitReason::error("fatal"));
-        assert!(!polled.load(std::sync::atomic::Ordering::SeqCst), "it never ran");
+        assert!(!keeper.polled.load(Ordering::SeqCst), "it never ran");
         let peer = workers::mortal(&runtime);
-        let process = born(true, Some(peer.clone()));
+        let process = Keeper::new().born(&runtime, true, Some(&peer));
         peer.send(ExitReason::error("peer")).expect("it lives");
         assert_eq!(process.ended().await, ExitReason::error("trapped peer"));
         let dead = workers::corpse(&runtime, ExitReason::Normal).await;
-        let trapped = born(true, Some(dead.clone())).ended().await;
+        let trapped = Keeper::new().born(&runtime, true, Some(&dead)).ended().await;
         assert!(trapped.to_string().starts_with("trapped"), "{trapped}");
-        assert_eq!(born(false, Some(dead)).ended().await, ExitReason::NoProcess);
+        assert_eq!(Keeper::new().born(&runtime, false, Some(&dead)).ended().await, ExitReason::NoProcess);
+    });
+}
+
+/// Retired, a dormant process is gone at once, and its peer is not told; but not if anything has happened to it, or anybody else is
+/// to be told.
+#[test]
+fn a_dormant_process_is_retired_only_if_nobody_is_to_be_told() {
+    on_each_size(async |runtime| {
+        let (peer, other) = (Probe::trapping(&runtime), Probe::trapping(&runtime));
+        let dormant = |link: bool| {
+            let build = runtime.build();
+            let build = if link { build.link_to(&peer) } else { build };
+            build.trapping().spawn_dormant::<ExitReason>(Waker::noop().clone()).expect("room for a process")
+        };
+        let ends = async |process: Address<ExitReason>| {
+            assert!(process.rouse(async |mut ctx: Context<ExitReason>| {
+                ctx.trap_exits(|exit| exit.reason);
+                ctx.recv().await
+            }));
+            process.ended().await
+        };
+        let process = dormant(true);
+        assert!(!process.retire(None) && !process.retire(Some(other.pid())), "it has a link to another");
+        assert!(process.retire(Some(peer.pid())));
+        assert!(!process.is_alive() && runtime.info(process.pid()).is_none());
+        assert_eq!(process.ended().await, ExitReason::Normal);
+        assert!(!process.retire(Some(peer.pid())) && !process.rouse(async |_| ()));
+        assert_eq!(peer.links(), []);
+        peer.is_quiet();
+
+        let process = dormant(false);
+        process.send(ExitReason::error("sent")).expect("it waits");
+        assert!(!process.retire(None), "a message has come");
+        assert_eq!(ends(process).await, ExitReason::error("sent"));
+        let process = dormant(false);
+        process.exit(ExitReason::error("told"));
+        assert!(!process.retire(None), "a signal has come");
+        assert_eq!(ends(process).await, ExitReason::error("told"));
+        let process = dormant(false);
+        process.kill();
+        assert!(!process.retire(None), "it is killed");
+        assert_eq!(ends(process).await, ExitReason::Killed);
+        let process = dormant(true);
+        other.link(process.pid());
+        assert!(!process.retire(Some(peer.pid())), "another is linked to it");
+        process.send(ExitReason::error("r")).expect("it waits");
+        assert_eq!(ends(process).await, ExitReason::error("r"));
+        assert_eq!((other.trapped().reason, peer.trapped().reason), (ExitReason::error("r"), ExitReason::error("r")));
+        let process = dormant(false);
+        let watcher = watcher(&runtime, process.pid());
+        assert!(!process.retire(None), "somebody watches it");
+        process.kill();
+        assert_eq!(ends(process).await, ExitReason::Killed);
+        assert_eq!(watcher.down().reason, ExitReason::Killed);
     });
 }
 

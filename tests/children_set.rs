@@ -4,9 +4,12 @@ mod tree;
 mod workers;
 
 use colloquium::{
-    Address, ChildSpec, ChildrenSet, Context, Exit, ExitReason, JoinError, Mailbox, Runtime, Shutdown, SpawnError,
-    Supervisor, SupervisorRef,
+    Address, ChildSpec, ChildrenSet, Context, Exit, ExitReason, JoinError, Mailbox, ProcessBuilder, Runtime, Shutdown,
+    SpawnError, Supervisor, SupervisorRef,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 use tree::{LONG, bad, successor};
 use workers::{SIZES, in_thread, on_each_size, on_sizes, until};
@@ -134,5 +137,54 @@ fn nobody_slips_in_while_the_set_is_closed() {
             }
             assert_eq!(set.len(), 0);
         }
+    });
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A dormant member belongs to the set until its membership is dropped, and the set's end reaches it as any other.
+#[test]
+fn dormant_members_are_counted_and_stopped_like_others() {
+    on_each_size(async |runtime| {
+        let set = ChildrenSet::builder().max_children(2).build();
+        let woken = Arc::new(Woken::default());
+        let dormant = || set.spawn_dormant::<Option<Exit>>(ProcessBuilder::trapping, Waker::from(Arc::clone(&woken)));
+        assert_eq!(dormant().err(), Some(JoinError::Closed));
+        let supervisor = held(&set, &runtime).await;
+        let (member, membership) = dormant().expect("there is room");
+        assert_eq!((set.members(), set.len()), (vec![member.pid()], 1));
+        let (ended, abnormal) = dormant().expect("there is room");
+        assert_eq!(dormant().err(), Some(JoinError::Full(2)));
+        assert!(ended.retire(None));
+        drop(abnormal);
+        assert_eq!((set.len(), set.totals().started, set.totals().abnormal), (1, 2, 1));
+        let (ended, orderly) = dormant().expect("its place was given back");
+        assert!(ended.retire(None));
+        orderly.leave();
+        assert_eq!((set.len(), set.totals().started, set.totals().abnormal), (1, 3, 1));
+        let stopping = runtime.spawn(async move |_: Context<()>| {
+            assert!(supervisor.stop(LONG).await.is_clean());
+        });
+        let stopping = stopping.expect("room for a process");
+        until(&runtime, || woken.0.load(Ordering::SeqCst)).await;
+        assert!(!member.retire(None), "it was told to stop");
+        assert!(member.rouse(|mut ctx| {
+            ctx.trap_exits(Some);
+            async move {
+                let told = ctx.recv().await.map_or(ExitReason::Normal, |exit| exit.reason);
+                membership.leave();
+                told
+            }
+        }));
+        assert_eq!(member.ended().await, ExitReason::Shutdown);
+        assert_eq!(stopping.ended().await, ExitReason::Normal);
+        assert!(set.is_empty());
     });
 }

@@ -3,14 +3,16 @@
 //! What concerns the group's yard and its dead letters is done while the record is still locked, so that the record and the yard
 //! never disagree on where the message is: nobody else can route a message that is about to leave its place. The order of
 //! the locks is record, then yard or dead letters, and no code of a user's runs under any. The rest is done once they are released.
+use crate::conversation::Last;
 use crate::dead_letters::DeadLetter;
 use crate::group::Settled;
 use crate::metrics::Timing;
 use crate::outcome::DispatchErrorKind;
-use crate::record::{Assigned, Inner, Record};
+use crate::record::{Assigned, Inner, Parting, Record};
 use crate::yard::Finish;
 use colloquium_runtime::{Address, Pid};
 use parking_lot::MutexGuard;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -22,8 +24,11 @@ pub(crate) struct Act<M, R> {
     pub(crate) park: Option<Finish>,
     /// That process of a consumer is on its way out; before its place is offered to others.
     pub(crate) gone: Option<Assigned<M, R>>,
-    pub(crate) wake: [Option<Waker>; 2],
+    pub(crate) caller: Option<Waker>,
+    pub(crate) handler: Option<Waker>,
     pub(crate) nudge: Option<Address<()>>,
+    /// The conversation is over, too.
+    pub(crate) end: Option<Parting<M, R>>,
     pub(crate) dead: Option<DispatchErrorKind>,
     /// Of a delivery that was completed.
     pub(crate) timing: Option<Timing>,
@@ -49,8 +54,10 @@ impl<M, R> Act<M, R> {
         leave: None,
         park: None,
         gone: None,
-        wake: [None, None],
+        caller: None,
+        handler: None,
         nudge: None,
+        end: None,
         dead: None,
         timing: None,
         blamed: None,
@@ -60,9 +67,34 @@ impl<M, R> Act<M, R> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
+    /// Whether there is no more to the end of a completed message than its leaving the yard and its caller's being told.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.span.is_none() && !self.is_blocking()
+    }
+
+    /// What [`Record::run`] makes of the end of such a message: the way that nearly all go.
+    pub(crate) fn finish_plainly(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner<M, R>>,
+        last: Last,
+        leaves: Deferred,
+    ) {
+        let (caller, parting) = inner.end_plainly(last);
+        let mut settled = Settled::default();
+        self.group.leave(self.slot(), leaves, &mut settled);
+        drop(inner);
+        self.group.finish(settled, true);
+        if let Some(parting) = parting {
+            self.part(parting);
+        }
+        if let Some(caller) = caller {
+            caller.wake();
+        }
+    }
+
     /// Carries out what was decided under the lock.
-    pub(crate) fn run(&self, mut inner: MutexGuard<'_, Inner<M, R>>, act: Act<M, R>) {
-        let Act { leave, park, gone, wake, nudge, dead, timing, blamed, now, size } = act;
+    pub(crate) fn run(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner<M, R>>, act: Act<M, R>) {
+        let Act { leave, park, gone, caller, handler, nudge, end, dead, timing, blamed, now, size } = act;
         let group = &self.group;
         let letter = dead.map(|kind| DeadLetter {
             id: self.request.id,
@@ -100,7 +132,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         if let Some(kind) = dead {
             tracing::warn!(group = %group.name, message = self.request.id, %kind, "dead letter");
         }
-        wake.into_iter().flatten().for_each(Waker::wake);
+        if let Some(parting) = end {
+            self.part(parting);
+        }
+        if let Some(caller) = caller {
+            caller.wake();
+        }
+        if let Some(handler) = handler {
+            handler.wake();
+        }
         if let Some(conversation) = nudge {
             // One that has ended needs no telling.
             drop(conversation.send(()));

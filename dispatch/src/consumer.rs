@@ -242,9 +242,14 @@ pub(crate) struct Open<M: Send + Sync + 'static, R: Send + 'static> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
-    /// Begins with a delivery, unless it was withdrawn.
-    pub(crate) fn begin(record: Arc<Record<M, R>>, attempt: u32, process: &Arc<Process<M, R>>) -> Option<Self> {
-        if !record.start(attempt, record.group.runtime.now()) {
+    /// Begins with a delivery, unless it was withdrawn; `now` is the time, if it was looked at.
+    pub(crate) fn begin(
+        record: Arc<Record<M, R>>,
+        attempt: u32,
+        process: &Arc<Process<M, R>>,
+        now: Option<Duration>,
+    ) -> Option<Self> {
+        if !record.start(attempt, now.unwrap_or_else(|| record.group.runtime.now())) {
             return None;
         }
         process.count_start();
@@ -318,7 +323,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
         self.record.stopped(self.attempt, self.record.group.runtime.now());
     }
 
-    pub(crate) fn answer(mut self, result: Result<R, Failure>) {
+    /// Its handler has returned. When that was.
+    pub(crate) fn answer(mut self, result: Result<R, Failure>) -> Duration {
         self.answered = true;
         self.process.count_end(result.is_ok());
         let now = self.record.group.runtime.now();
@@ -326,6 +332,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
             Ok(output) => self.record.completed(self.attempt, output, now),
             Err(failure) => self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now),
         }
+        now
     }
 }
 

@@ -5,7 +5,7 @@ use crate::record::{Assigned, Record, Todo};
 use crate::retry::delay;
 use crate::waiting_room::Wish;
 use colloquium_runtime::{Context, Exit, ExitReason, Pid};
-use colloquium_supervisor::JoinError;
+use colloquium_supervisor::{JoinError, Membership};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,16 +19,17 @@ enum Timer {
     Wedged,
 }
 
-/// The body of a conversation that is born waiting, linked to `linked` if that is given. An undisturbed one is polled once, when
-/// all is over.
+/// The body of a conversation that has something to do, linked to `linked` if that is given.
 pub(crate) fn converse<M: Send + Sync + 'static, R: Send + 'static>(
     ctx: Context<()>,
     record: Arc<Record<M, R>>,
     linked: Option<Assigned<M, R>>,
+    membership: Membership,
 ) -> impl Future<Output = ExitReason> + Send + 'static {
     // Made here, so that a conversation that never runs leaves nothing undecided.
-    let guard = Desert { record, pid: ctx.pid(), done: false };
-    run(ctx, guard, linked)
+    let guard = Desert { record, pid: ctx.pid(), done: false, membership: Some(membership) };
+    // In a box: it takes more than most processes, and few are ever made.
+    Box::pin(run(ctx, guard, linked))
 }
 
 /// Whatever ends a conversation, the record learns of it.
@@ -36,6 +37,7 @@ struct Desert<M: Send + Sync + 'static, R: Send + 'static> {
     record: Arc<Record<M, R>>,
     pid: Pid,
     done: bool,
+    membership: Option<Membership>,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Desert<M, R> {
@@ -105,17 +107,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Ward<M, R> {
 }
 
 async fn run<M: Send + Sync + 'static, R: Send + 'static>(
-    mut ctx: Context<()>,
+    ctx: Context<()>,
     mut guard: Desert<M, R>,
     linked: Option<Assigned<M, R>>,
 ) -> ExitReason {
-    if guard.record.finish().is_some() {
-        guard.done = true;
-        unlink(&mut ctx, linked.as_ref());
-        return ExitReason::Normal;
+    let reason = follow(ctx, &mut guard, linked).await;
+    if let Some(membership) = guard.membership.take() {
+        membership.leave();
     }
-    // Everything else is rare, and kept out of the size of the process.
-    Box::pin(follow(ctx, guard, linked)).await
+    reason
 }
 
 fn unlink<M: Send + Sync + 'static, R: Send + 'static>(ctx: &mut Context<()>, linked: Option<&Assigned<M, R>>) {
@@ -127,7 +127,7 @@ fn unlink<M: Send + Sync + 'static, R: Send + 'static>(ctx: &mut Context<()>, li
 /// A disturbed conversation.
 async fn follow<M: Send + Sync + 'static, R: Send + 'static>(
     mut ctx: Context<()>,
-    mut guard: Desert<M, R>,
+    guard: &mut Desert<M, R>,
     mut linked: Option<Assigned<M, R>>,
 ) -> ExitReason {
     let record = Arc::clone(&guard.record);

@@ -112,7 +112,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Crew<M, R> {
                 bell.rung.store(true, Ordering::Release);
                 drop(handler);
                 match result {
-                    Some(result) => open.answer(result),
+                    Some(result) => _ = open.answer(result),
                     None => open.stopped(),
                 }
             }

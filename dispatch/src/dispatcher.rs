@@ -2,7 +2,6 @@
 mod under_way;
 
 use crate::conversation::Terms;
-use crate::converse::converse;
 use crate::group::Group;
 use crate::handle::ConsumerGroup;
 use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome};
@@ -16,6 +15,7 @@ use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, JoinError, Set
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 use under_way::State;
 pub use under_way::{Accept, Conversation, Dispatching};
@@ -80,7 +80,7 @@ impl ConversationSupervisor {
         ChildSpec::set(id, &self.set)
     }
 
-    /// How many conversations there are.
+    /// How many conversations there are, those included whose outcomes nobody has taken yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.set.len()
@@ -245,26 +245,22 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
         Ok(record)
     }
 
-    /// Makes the process, born waiting and linked, and sends the message; or has it route the message.
+    /// Makes the process, dormant and linked, and sends the message; or has it route the message.
     fn converse(&self, record: &Arc<Record<M, R>>, place: Option<Assigned<M, R>>, routes: bool, now: Duration) {
-        let (own, linked) = (Arc::clone(record), place.clone());
-        let spawned = self.supervisor.set.spawn_with(
-            |build| {
-                let build = build.waiting().trapping();
-                match &place {
-                    Some(place) => build.link_to(&place.occupant.address),
-                    None => build,
-                }
+        let spawned = self.supervisor.set.spawn_dormant(
+            |build| match &place {
+                Some(place) => build.trapping().link_to(&place.occupant.address),
+                None => build.trapping(),
             },
-            move |ctx| converse(ctx, own, linked),
+            Waker::from(Arc::clone(record)),
         );
-        let conversation = match spawned {
-            Ok(conversation) => conversation,
+        let (conversation, membership) = match spawned {
+            Ok(spawned) => spawned,
             Err(JoinError::Closed) => return record.decide(DispatchErrorKind::Closed),
             Err(_) => return record.decide(DispatchErrorKind::NotStarted),
         };
         let occupant = place.as_ref().map(|place| Arc::clone(&place.occupant));
-        let attempt = record.begin(conversation, place, routes, now);
+        let attempt = record.begin(conversation, membership, place, routes, now);
         if let (Some(occupant), Some(attempt)) = (occupant, attempt) {
             occupant.deliver(Arc::clone(record), attempt);
         }

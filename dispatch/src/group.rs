@@ -112,6 +112,16 @@ impl<M, R> Default for Settled<M, R> {
     }
 }
 
+impl<M, R> Settled<M, R> {
+    fn add(&mut self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
+        if self.grants.is_empty() {
+            self.grants = grants;
+        } else {
+            self.grants.extend(grants);
+        }
+    }
+}
+
 impl Refusal {
     pub(crate) fn kind(self) -> DispatchErrorKind {
         match self {
@@ -175,6 +185,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
 
     /// Asks the routing function. A user's is called here, outside all locks.
     pub(crate) fn choose(&self, message: &M, key: Option<u64>) -> Result<Choice, DispatchErrorKind> {
+        if let Some(choice) = self.routing.alike() {
+            return Ok(choice);
+        }
         let routing = self.routing.get();
         let chosen = caught(|| match routing.choose(message, key) {
             Some(choice) => Ok(choice),
@@ -234,7 +247,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         let (ticket, grants) = yard.leave(slot, finish, hold, timing, now);
         settled.hastened |= yard.take_hastened();
         drop(yard);
-        settled.grants.extend(grants);
+        settled.add(grants);
         settled.ticket = Some(ticket);
     }
 
@@ -244,7 +257,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         let grants = yard.park(slot, finish, now);
         settled.hastened |= yard.take_hastened();
         drop(yard);
-        settled.grants.extend(grants);
+        settled.add(grants);
     }
 
     /// What follows when no lock is held any more.

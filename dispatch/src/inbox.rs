@@ -22,6 +22,8 @@ pub struct Deliveries<M, R> {
     /// Those that came while another was handled. No more than its room.
     queued: VecDeque<(Arc<Record<M, R>>, u32)>,
     stopping: bool,
+    /// When the last delivery was answered, if that is now: this poll has not ended since.
+    now: Option<Duration>,
 }
 
 /// What comes to a consumer that handles several deliveries at a time.
@@ -45,7 +47,7 @@ enum Meaning {
 impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
     pub(crate) fn new(mut ctx: Context<ConsumerMessage<M, R>>, process: Arc<Process<M, R>>) -> Self {
         ctx.trap_exits(|exit| ConsumerMessage(Told::Exit(exit)));
-        Self { ctx, process, queued: VecDeque::new(), stopping: false }
+        Self { ctx, process, queued: VecDeque::new(), stopping: false, now: None }
     }
 
     /// The next delivery, begun; `None` when the consumer is to stop.
@@ -54,18 +56,24 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
     ///
     /// Dropping the future loses no delivery.
     pub async fn next(&mut self) -> Option<Work<M, R>> {
+        let mut now = self.now.take();
         loop {
             if self.stopping {
                 return None;
             }
             while let Some((record, attempt)) = self.queued.pop_front() {
-                if let Some(work) = Work::begin(record, attempt, &self.process) {
+                if let Some(work) = Work::begin(record, attempt, &self.process, now) {
                     return Some(work);
                 }
             }
-            match self.ctx.recv().await.0 {
+            let message = poll_fn(|cx| {
+                let polled = pin!(self.ctx.recv()).poll(cx);
+                now = now.filter(|_| polled.is_ready());
+                polled
+            });
+            match message.await.0 {
                 Told::Deliver(record, attempt) => {
-                    if let Some(work) = Work::begin(record, attempt, &self.process) {
+                    if let Some(work) = Work::begin(record, attempt, &self.process, now) {
                         return Some(work);
                     }
                 }
@@ -146,6 +154,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
         }
     }
 
+    /// A delivery was answered, here and now.
+    pub(crate) fn answered(&mut self, now: Duration) {
+        self.now = Some(now);
+    }
+
     /// Whether the consumer is to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
@@ -159,7 +172,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
                 // It goes elsewhere when this process has ended.
                 Told::Deliver(..) if self.stopping => {}
                 Told::Deliver(record, attempt) => {
-                    if let Some(work) = Work::begin(record, attempt, &self.process) {
+                    if let Some(work) = Work::begin(record, attempt, &self.process, None) {
                         return Poll::Ready(Came::Work(work));
                     }
                 }

@@ -35,23 +35,25 @@ const fn end_of(class: usize) -> u64 {
 pub struct LatencyHistogram {
     classes: Box<[u64]>,
     count: u64,
-    sum: Duration,
-    longest: Duration,
+    /// In nanoseconds, as is the longest.
+    sum: u64,
+    longest: u64,
 }
 
 impl Default for LatencyHistogram {
     fn default() -> Self {
         let classes = vec![0; CLASSES].into_boxed_slice();
-        Self { classes, count: 0, sum: Duration::ZERO, longest: Duration::ZERO }
+        Self { classes, count: 0, sum: 0, longest: 0 }
     }
 }
 
 impl LatencyHistogram {
     pub(crate) fn add(&mut self, time: Duration) {
-        self.classes[class_of(u64::try_from(time.as_nanos()).unwrap_or(LONGEST))] += 1;
+        let nanos = time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()));
+        self.classes[class_of(nanos)] += 1;
         self.count += 1;
-        self.sum = self.sum.saturating_add(time);
-        self.longest = self.longest.max(time);
+        self.sum = self.sum.saturating_add(nanos);
+        self.longest = self.longest.max(nanos);
     }
 
     /// How many times there have been.
@@ -63,13 +65,13 @@ impl LatencyHistogram {
     /// All of them together.
     #[must_use]
     pub fn sum(&self) -> Duration {
-        self.sum
+        Duration::from_nanos(self.sum)
     }
 
     /// The longest, exactly.
     #[must_use]
     pub fn longest(&self) -> Duration {
-        self.longest
+        Duration::from_nanos(self.longest)
     }
 
     /// The time that this part of all did not exceed (`0.5`: the median); at most an eighth too long, never too short, and no
@@ -86,7 +88,7 @@ impl LatencyHistogram {
             before += count;
             before >= rank
         })?;
-        Some(Duration::from_nanos(end_of(class)).min(self.longest))
+        Some(Duration::from_nanos(end_of(class).min(self.longest)))
     }
 
     /// The classes that are not empty, shortest first: the longest time of each, and how many there are in it.
@@ -100,7 +102,7 @@ impl fmt::Debug for LatencyHistogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("LatencyHistogram");
         debug.field("count", &self.count).field("p50", &self.quantile(0.5)).field("p99", &self.quantile(0.99));
-        debug.field("longest", &self.longest).finish_non_exhaustive()
+        debug.field("longest", &self.longest()).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use colloquium_runtime::{Address, Exit, Pid};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a consumer's process receives; only this crate makes any.
 pub struct ConsumerMessage<M, R>(pub(crate) Told<M, R>);
@@ -20,10 +20,10 @@ pub(crate) enum Told<M, R> {
 
 pub(crate) struct Process<M, R> {
     pub(crate) address: Address<ConsumerMessage<M, R>>,
-    pub(crate) started: AtomicU32,
-    /// Deliveries that it has begun, in all, and those that it has completed.
-    pub(crate) begun: AtomicU64,
-    pub(crate) completed: AtomicU64,
+    /// Deliveries that it has begun, in all, those of them that are answered or gone, and those of these that it has not completed.
+    begun: AtomicU64,
+    ended: AtomicU64,
+    failed: AtomicU64,
     /// It ends by the end of a process that it is linked to, or by what it was told: not by a kill.
     pub(crate) follows: AtomicBool,
     /// Its supervisor wants it to end. Only this process writes and reads that.
@@ -33,9 +33,9 @@ pub(crate) struct Process<M, R> {
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
     pub(crate) fn new(address: Address<ConsumerMessage<M, R>>) -> Self {
-        let (started, begun, completed) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (begun, ended, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (follows, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { address, started, begun, completed, follows, stopping, orphans: Mutex::default() }
+        Self { address, begun, ended, failed, follows, stopping, orphans: Mutex::default() }
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -63,16 +63,26 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
         at.map(|at| orphans.swap_remove(at)).is_some()
     }
 
+    /// By the process itself.
     pub(crate) fn count_start(&self) {
         self.begun.store(self.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        self.started.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// By whoever has the delivery. What has failed is counted first, so that nobody counts it as completed meanwhile.
     pub(crate) fn count_end(&self, completed: bool) {
-        self.started.fetch_sub(1, Ordering::Relaxed);
-        if completed {
-            self.completed.fetch_add(1, Ordering::Relaxed);
+        if !completed {
+            self.failed.fetch_add(1, Ordering::Relaxed);
         }
+        self.ended.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn completed(&self) -> u64 {
+        let ended = self.ended.load(Ordering::Acquire);
+        ended.saturating_sub(self.failed.load(Ordering::Relaxed))
     }
 }
 
@@ -82,7 +92,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Occupant for Arc<Process<M, R>
     }
 
     fn started(&self) -> u32 {
-        self.started.load(Ordering::Relaxed)
+        // In this order: of what has ended, the begin is seen, too.
+        let ended = self.ended.load(Ordering::Acquire);
+        u32::try_from(self.begun().saturating_sub(ended)).unwrap_or(u32::MAX)
     }
 }
 

@@ -5,6 +5,7 @@
 //! the message *over* (exactly one does) takes it out of the group's yard before the lock is released, and whoever takes it from a
 //! consumer gives its place back likewise ([`Act`]); the yard's lock is only ever taken after the record's. Wakers, addresses and
 //! values of users' go outside both.
+mod birth;
 mod blocking;
 mod deserted;
 mod seen;
@@ -22,12 +23,15 @@ use crate::view::ConsumerId;
 use crate::waiting_room::Wish;
 use crate::yard::{Entered, Finish, Place, Request};
 use colloquium_runtime::{Address, ExitReason, Pid};
+use colloquium_supervisor::Membership;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use tracing::Span;
+
+pub(crate) use birth::Parting;
 
 pub(crate) type Seat<M, R> = Arc<Process<M, R>>;
 pub(crate) type Assigned<M, R> = Place<Seat<M, R>>;
@@ -50,9 +54,18 @@ pub(crate) struct Inner<M, R> {
     told: Option<Verdict>,
     output: Option<R>,
     caller: Option<Waker>,
+    /// The caller has not taken the outcome yet, nor given it up.
+    attended: bool,
     /// The handler that wants to know when it is cancelled.
     handler: Option<Waker>,
+    /// Until it has ended, or the message is over: who ends that takes it out, and sees to it that it ends, too.
     conversation: Option<Address<()>>,
+    /// Of a conversation that is dormant.
+    membership: Option<Membership>,
+    /// The conversation was to run before the record knew of it.
+    awaited: bool,
+    /// It is linked to the first place from birth.
+    linked: bool,
     /// The conversation has ended.
     deserted: bool,
     place: Option<Assigned<M, R>>,
@@ -91,14 +104,15 @@ pub(crate) enum Todo {
 }
 
 /// What the caller gets.
-pub(crate) struct Told<R> {
-    pub(crate) verdict: Verdict,
-    pub(crate) output: Option<R>,
-    pub(crate) delivered_to: Option<ConsumerId>,
-    pub(crate) attempts: u32,
-    pub(crate) history: History,
-    pub(crate) rerouted_from: Vec<ConsumerId>,
-    pub(crate) reroute_timings: Vec<Duration>,
+pub(crate) enum Told<R> {
+    Delivered {
+        to: ConsumerId,
+        attempts: u32,
+        rerouted_from: Vec<ConsumerId>,
+        reroute_timings: Vec<Duration>,
+        output: Option<R>,
+    },
+    Failed(DispatchErrorKind, Vec<Attempt>),
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
@@ -114,8 +128,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             told: None,
             output: None,
             caller: None,
+            attended: true,
             handler: None,
             conversation: None,
+            membership: None,
+            awaited: false,
+            linked: false,
             deserted: false,
             place: None,
             attempt: 0,
@@ -148,31 +166,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         self.slot.load(Ordering::Relaxed)
     }
 
-    /// The conversation is there, and the message may go to `place`. What it then is to be sent with; `None` if nobody wants it
-    /// any more.
-    pub(crate) fn begin(
-        &self,
-        conversation: Address<()>,
-        place: Option<Assigned<M, R>>,
-        routes: bool,
-        now: Duration,
-    ) -> Option<u32> {
-        let mut inner = self.inner.lock();
-        if routes {
-            inner.todo = Todo::Route { alone: false };
-        }
-        let sent = place.and_then(|place| inner.assign(place, now));
-        let nudge = (inner.machine.is_over() || inner.todo != Todo::Rest).then(|| conversation.clone());
-        inner.conversation = Some(conversation);
-        drop(inner);
-        if let Some(conversation) = nudge {
-            drop(conversation.send(()));
-        }
-        sent
-    }
-
     /// A place came free for the message. If nobody wants it any more, whoever ended it gives the place back.
-    pub(crate) fn granted(&self, place: Assigned<M, R>, now: Duration) {
+    pub(crate) fn granted(self: &Arc<Self>, place: Assigned<M, R>, now: Duration) {
         let mut inner = self.inner.lock();
         let mut act = Act::NONE;
         if inner.assign(place, now).is_some() {
@@ -183,7 +178,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The message has its key, and its conversation is to route it.
-    pub(crate) fn route(&self) {
+    pub(crate) fn route(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
         let mut act = Act::NONE;
         if inner.machine.phase() == Phase::Parked {
@@ -194,7 +189,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The handler of that assignment begins.
-    pub(crate) fn start(&self, attempt: u32, now: Duration) -> bool {
+    pub(crate) fn start(self: &Arc<Self>, attempt: u32, now: Duration) -> bool {
         let mut inner = self.inner.lock();
         if inner.attempt != attempt || inner.machine.phase() != Phase::Queued {
             return false;
@@ -221,25 +216,35 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The handler of that assignment has completed.
-    pub(crate) fn completed(&self, attempt: u32, output: R, now: Duration) {
+    pub(crate) fn completed(self: &Arc<Self>, attempt: u32, output: R, now: Duration) {
         let mut inner = self.inner.lock();
-        let mut act = Act { now: Some(now), ..Act::NONE };
-        let mut unwanted = Some(output);
-        if inner.is_started(attempt) {
-            inner.close(Reached::Completed, None, now);
-            act.timing = inner.timing(now);
-            let next = inner.machine.completed();
-            if matches!(next, Next::Over(Last { told: Some(Verdict::Delivered), .. })) {
-                inner.output = unwanted.take();
-            }
-            inner.follow(next, Finish::Completed, &mut act);
+        if !inner.is_started(attempt) {
+            drop(inner);
+            return drop(output);
         }
-        self.run(inner, act);
-        drop(unwanted);
+        inner.close(Reached::Completed, None, now);
+        let timing = inner.timing(now);
+        let next = inner.machine.completed();
+        let wanted = matches!(next, Next::Over(Last { told: Some(Verdict::Delivered), .. }));
+        let mut output = Some(output);
+        if wanted {
+            inner.output = output.take();
+        }
+        if let Next::Over(last) = next
+            && last.dead.is_none()
+            && self.is_plain()
+        {
+            self.finish_plainly(inner, last, Deferred { finish: Finish::Completed, dead: false, timing, now });
+        } else {
+            let mut act = Act { now: Some(now), timing, ..Act::NONE };
+            inner.follow(next, Finish::Completed, &mut act);
+            self.run(inner, act);
+        }
+        drop(output);
     }
 
     /// The handler of that assignment has returned without completing.
-    pub(crate) fn failed(&self, attempt: u32, wanted: Wanted, reason: ExitReason, now: Duration) {
+    pub(crate) fn failed(self: &Arc<Self>, attempt: u32, wanted: Wanted, reason: ExitReason, now: Duration) {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         if inner.is_started(attempt) {
@@ -252,7 +257,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The handler of that assignment was dropped in its course, by what `end` says.
-    pub(crate) fn interrupted(&self, attempt: u32, end: End, now: Duration) {
+    pub(crate) fn interrupted(self: &Arc<Self>, attempt: u32, end: End, now: Duration) {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         if inner.is_started(attempt) {
@@ -266,7 +271,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The handler of that assignment was stopped, since nobody wants what it makes.
-    pub(crate) fn stopped(&self, attempt: u32, now: Duration) {
+    pub(crate) fn stopped(self: &Arc<Self>, attempt: u32, now: Duration) {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         if inner.is_started(attempt) {
@@ -283,17 +288,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The process of that pid has ended, as an exit signal tells the conversation; true if it had the message.
-    pub(crate) fn lost(&self, pid: Pid, reason: ExitReason, now: Duration) -> bool {
+    pub(crate) fn lost(self: &Arc<Self>, pid: Pid, reason: ExitReason, now: Duration) -> bool {
         self.lost_with(pid, reason, now, false)
     }
 
     /// The message could not be sent: that process has ended before. Its exit signal may have come before the conversation knew
     /// of the place, and then says nothing to it.
-    pub(crate) fn undelivered(&self, pid: Pid) {
+    pub(crate) fn undelivered(self: &Arc<Self>, pid: Pid) {
         self.lost_with(pid, ExitReason::NoProcess, self.group.runtime.now(), true);
     }
 
-    fn lost_with(&self, pid: Pid, reason: ExitReason, now: Duration, nudges: bool) -> bool {
+    fn lost_with(self: &Arc<Self>, pid: Pid, reason: ExitReason, now: Duration, nudges: bool) -> bool {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         let had = inner.place.as_ref().filter(|place| place.occupant.pid() == pid).cloned();
@@ -302,7 +307,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         if was {
             inner.lose(reason, now, &mut act);
             if !nudges {
-                act.nudge = None;
+                (act.nudge, act.end) = (None, None);
             }
         }
         self.run(inner, act);
@@ -310,7 +315,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// If the message is in a consumer's mailbox and not begun, it is taken back, to go elsewhere.
-    pub(crate) fn pull_back(&self, now: Duration) {
+    pub(crate) fn pull_back(self: &Arc<Self>, now: Duration) {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         if inner.machine.phase() == Phase::Queued && inner.todo == Todo::Rest {
@@ -321,16 +326,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The outcome is decided from elsewhere.
-    pub(crate) fn decide(&self, kind: DispatchErrorKind) {
+    pub(crate) fn decide(self: &Arc<Self>, kind: DispatchErrorKind) {
         self.decide_if(kind, |_| true);
     }
 
     /// The same, if the message is with nobody.
-    pub(crate) fn decide_parked(&self, kind: DispatchErrorKind) {
+    pub(crate) fn decide_parked(self: &Arc<Self>, kind: DispatchErrorKind) {
         self.decide_if(kind, |phase| phase == Phase::Parked);
     }
 
-    fn decide_if(&self, kind: DispatchErrorKind, holds: impl FnOnce(Phase) -> bool) {
+    fn decide_if(self: &Arc<Self>, kind: DispatchErrorKind, holds: impl FnOnce(Phase) -> bool) {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         if holds(inner.machine.phase()) {
@@ -346,7 +351,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The message is to go out again, to whom the routing function chose.
-    pub(crate) fn again(&self, choice: Choice, wish: Wish) {
+    pub(crate) fn again(self: &Arc<Self>, choice: Choice, wish: Wish) {
         let mut inner = self.inner.lock();
         if inner.machine.phase() != Phase::Parked {
             return;
@@ -427,7 +432,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
     fn tell(&mut self, verdict: Option<Verdict>, act: &mut Act<M, R>) {
         if verdict.is_some() {
             self.told = verdict;
-            act.wake[0] = self.caller.take();
+            act.caller = self.caller.take();
         }
     }
 
@@ -455,7 +460,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
     /// Notes what follows for the message.
     fn follow(&mut self, next: Next, finish: Finish, act: &mut Act<M, R>) {
         match next {
-            Next::Over(last) => self.end(last, finish, act),
+            Next::Over(last) => return self.end(last, finish, act),
             Next::Route { alone } => {
                 self.todo = Todo::Route { alone };
                 act.park = Some(finish);
@@ -470,15 +475,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
 
     fn decide(&mut self, kind: DispatchErrorKind, act: &mut Act<M, R>) {
         match self.machine.decide(kind) {
-            Decided::Before => return,
+            Decided::Before => {}
             Decided::AndOver(last) => self.end(last, Finish::Lost, act),
             Decided::WhileStarted(told) => {
                 self.todo = Todo::Grace;
-                act.wake[1] = self.handler.take();
+                act.handler = self.handler.take();
                 self.tell(told, act);
+                act.nudge.clone_from(&self.conversation);
             }
         }
-        act.nudge.clone_from(&self.conversation);
     }
 
     /// The message is over.
@@ -487,5 +492,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         act.leave = Some(finish);
         act.dead = last.dead;
         self.tell(last.told, act);
+        act.end = self.part_unless_attended();
     }
 }

@@ -132,7 +132,10 @@ async fn serve<C: Consumer>(mut inbox: Deliveries<C::Message, C::Output>, mut co
         let (delivery, open) = work.split();
         let result = inbox.during(&open, consumer.handle(delivery)).await;
         match result {
-            Some(result) => open.answer(result),
+            Some(result) => {
+                let now = open.answer(result);
+                inbox.answered(now);
+            }
             None => open.stopped(),
         }
     }
@@ -150,7 +153,10 @@ where
         let (delivery, open) = work.split();
         let result = inbox.during(&open, function(delivery)).await;
         match result {
-            Some(result) => open.answer(result),
+            Some(result) => {
+                let now = open.answer(result);
+                inbox.answered(now);
+            }
             None => open.stopped(),
         }
     }
@@ -254,8 +260,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Occupied<M, R> {
         let ended = match (&self.process, self.incarnation) {
             (Some(process), _) => Ended::After {
                 lived: self.group.runtime.now().saturating_sub(self.since),
-                completed: process.completed.load(Ordering::Relaxed) > 0,
-                started: process.begun.load(Ordering::Relaxed) > 0,
+                completed: process.completed() > 0,
+                started: process.begun() > 0,
                 killed: !self.returned && !process.follows.load(Ordering::Relaxed) && !std::thread::panicking(),
             },
             // The start of the group fails, and with it all.

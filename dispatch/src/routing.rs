@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What a user's routing function decides for one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,15 @@ impl<M> RoutingFunction<M> {
         }
     }
 
+    fn alike(&self) -> u8 {
+        match &self.0 {
+            Function::RoundRobin => 1,
+            Function::LeastLoaded => 2,
+            Function::TwoChoices => 3,
+            Function::Hash(_) | Function::Tag(_) | Function::Custom(_) => 0,
+        }
+    }
+
     pub(crate) fn see(&self, message: &M, consumers: &[ConsumerStateView]) -> RoutingDecision {
         match &self.0 {
             Function::Custom(function) => function(message, consumers),
@@ -163,25 +173,44 @@ impl<M> fmt::Debug for RoutingFunction<M> {
 }
 
 /// The place of a group's routing function, which can be exchanged while dispatches run. Each dispatch sees one version.
-pub struct RoutingSlot<M>(Arc<RwLock<RoutingFunction<M>>>);
+pub struct RoutingSlot<M>(Arc<Standing<M>>);
+
+struct Standing<M> {
+    function: RwLock<RoutingFunction<M>>,
+    /// What the function decides for each message alike, as [`ALIKE`] numbers it; written under the lock.
+    alike: AtomicU8,
+}
+
+/// What functions decide that look at no message; the first stands for all others.
+const ALIKE: [Option<Choice>; 4] =
+    [None, Some(Choice::RoundRobin), Some(Choice::LeastLoaded), Some(Choice::TwoChoices)];
 
 impl<M> RoutingSlot<M> {
     /// A slot with this function in it.
     #[must_use]
     pub fn new(function: RoutingFunction<M>) -> Self {
-        Self(Arc::new(RwLock::new(function)))
+        let alike = AtomicU8::new(function.alike());
+        Self(Arc::new(Standing { function: RwLock::new(function), alike }))
     }
 
     /// Puts another function in, for all dispatches that are routed from now on; returns the old one.
     #[expect(clippy::must_use_candidate, reason = "an act")]
     pub fn swap(&self, function: RoutingFunction<M>) -> RoutingFunction<M> {
-        std::mem::replace(&mut *self.0.write(), function)
+        let mut standing = self.0.function.write();
+        self.0.alike.store(function.alike(), Ordering::Relaxed);
+        std::mem::replace(&mut *standing, function)
     }
 
     /// The function of this moment.
     #[must_use]
     pub fn get(&self) -> RoutingFunction<M> {
-        self.0.read().clone()
+        self.0.function.read().clone()
+    }
+
+    /// What the function of this moment decides for each message alike, if it is such a one.
+    #[inline]
+    pub(crate) fn alike(&self) -> Option<Choice> {
+        ALIKE[usize::from(self.0.alike.load(Ordering::Relaxed))]
     }
 }
 

@@ -4,7 +4,7 @@ use crate::child::{ChildBuilder, ChildSpec, Recipe};
 use crate::limits::{KILL_PATIENCE, SHUTDOWN};
 use crate::message::SupervisorMessage;
 use crate::ready::Ready;
-use crate::shards::Shards;
+use crate::shards::{Seat, Shards};
 use crate::snapshot::WedgedProcess;
 use crate::spec::{ChildKind, Shutdown};
 use colloquium_runtime::{
@@ -16,7 +16,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -156,27 +156,60 @@ impl ChildrenSet {
         F: FnOnce(Context<M>) -> Fut,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        let Some(Holder { address, runtime }) = self.shared.holder.read().clone() else {
+        let (build, place) = self.begin()?;
+        let (build, mut place) = (options(build), Some(place));
+        let mut refused = false;
+        let spawned = build.spawn(|ctx: Context<M>| {
+            let pid = ctx.pid();
+            let Some(seat) = self.shared.shards.enter(pid) else {
+                refused = true;
+                return Member { body: None, membership: None };
+            };
+            std::mem::forget(place.take());
+            // Before the body is made: should that panic, the membership ends with it.
+            let membership = self.membership(pid, seat);
+            Member { body: Some(body(ctx)), membership: Some(membership) }
+        });
+        if refused { Err(JoinError::Closed) } else { Ok(spawned?) }
+    }
+
+    /// Starts a member that has no body yet, see [`ProcessBuilder::spawn_dormant`]. With it comes its membership, which is to be
+    /// dropped when it ends: with the body that it is given, if it is.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn spawn_dormant<M: Send + 'static>(
+        &self,
+        options: impl FnOnce(ProcessBuilder<'static>) -> ProcessBuilder<'static>,
+        waker: Waker,
+    ) -> Result<(Address<M>, Membership), JoinError> {
+        let (build, place) = self.begin()?;
+        let member = options(build).spawn_dormant::<M>(waker)?;
+        let pid = member.pid();
+        let Some(seat) = self.shared.shards.enter(pid) else {
+            // The set was closed in between. Whoever it is linked to is not to suffer for that.
+            member.rouse(async |_| ExitReason::Normal);
             return Err(JoinError::Closed);
+        };
+        std::mem::forget(place);
+        Ok((member, self.membership(pid, seat)))
+    }
+
+    /// A place for a member, and the options that it has in any case.
+    fn begin(&self) -> Result<(ProcessBuilder<'static>, Place<'_>), JoinError> {
+        let build = match &*self.shared.holder.read() {
+            Some(holder) => holder.runtime.build().parent(holder.address.pid()),
+            None => return Err(JoinError::Closed),
         };
         if !self.shared.shards.take_place() {
             return Err(JoinError::Full(self.shared.shards.most()));
         }
-        let mut place = Some(Place(&self.shared));
-        let build = options(runtime.build().parent(address.pid()));
-        let mut refused = false;
-        let spawned = build.spawn(|ctx: Context<M>| {
-            let pid = ctx.pid();
-            if !self.shared.shards.enter(pid) {
-                refused = true;
-                return Member { body: None, membership: None };
-            }
-            std::mem::forget(place.take());
-            // Before the body is made: should that panic, the membership ends with it.
-            let membership = Membership { set: Arc::clone(&self.shared), pid, orderly: false };
-            Member { body: Some(body(ctx)), membership: Some(membership) }
-        });
-        if refused { Err(JoinError::Closed) } else { Ok(spawned?) }
+        Ok((build, Place(&self.shared)))
+    }
+
+    fn membership(&self, pid: Pid, seat: Seat) -> Membership {
+        Membership { set: Arc::clone(&self.shared), pid, seat, orderly: false }
     }
 
     /// How many members there are.
@@ -258,16 +291,32 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Leaves the set when it is dropped: with the member's state, before anybody is told of its end.
-struct Membership {
+/// That a process belongs to a [`ChildrenSet`]: it leaves when this is dropped, with the member's state, before anybody is told of its
+/// end. Dropped as it is, it counts as an abnormal end.
+#[must_use = "dropped, the member has left its set"]
+pub struct Membership {
     set: Arc<Shared>,
     pid: Pid,
+    seat: Seat,
     orderly: bool,
+}
+
+impl Membership {
+    /// Leaves the set, by an orderly end.
+    pub fn leave(mut self) {
+        self.orderly = true;
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Membership({})", self.pid)
+    }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        if self.set.shards.leave(self.pid, !self.orderly) {
+        if self.set.shards.leave(self.seat, !self.orderly) {
             let holder = self.set.holder.read().clone();
             if let Some(holder) = holder {
                 // A holder that is dead waits for nobody.

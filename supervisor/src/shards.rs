@@ -7,11 +7,11 @@
 //! `closing` is written before the shards are closed and read by a member after it has left its shard: the last to leave a
 //! closing set sees it (the shard's lock is between the two) and wakes the holder.
 use colloquium_runtime::Pid;
-use indexmap::IndexSet;
 use parking_lot::Mutex;
-use rustc_hash::{FxBuildHasher, FxHasher};
+use rustc_hash::FxHasher;
+use slab::Slab;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// More than there are cores on most machines.
 const SHARDS: usize = 32;
@@ -29,26 +29,26 @@ pub(crate) struct Shards {
 #[derive(Default)]
 struct Shard {
     members: Mutex<Members>,
-    started: AtomicU64,
-    abnormal: AtomicU64,
 }
 
 #[derive(Default)]
 struct Members {
     open: bool,
-    pids: IndexSet<Pid, FxBuildHasher>,
+    pids: Slab<Pid>,
+    started: u64,
+    abnormal: u64,
+}
+
+/// Where a member stands: its shard, and its place there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    shard: usize,
+    key: usize,
 }
 
 impl Shards {
     pub(crate) fn new(most: usize) -> Self {
         Self { shards: Default::default(), taken: AtomicUsize::new(0), most, closing: AtomicBool::new(false) }
-    }
-
-    fn shard(&self, pid: Pid) -> &Shard {
-        let mut hasher = FxHasher::default();
-        pid.hash(&mut hasher);
-        // The high bits: the low ones of this hash follow those of its input.
-        &self.shards[(hasher.finish() >> 32) as usize % SHARDS]
     }
 
     pub(crate) fn most(&self) -> usize {
@@ -86,28 +86,26 @@ impl Shards {
     }
 
     /// Lets a member in, unless the set is closed.
-    pub(crate) fn enter(&self, pid: Pid) -> bool {
-        let shard = self.shard(pid);
-        let mut members = shard.members.lock();
+    pub(crate) fn enter(&self, pid: Pid) -> Option<Seat> {
+        let mut hasher = FxHasher::default();
+        pid.hash(&mut hasher);
+        // The high bits: the low ones of this hash follow those of its input.
+        let shard = (hasher.finish() >> 32) as usize % SHARDS;
+        let mut members = self.shards[shard].members.lock();
         if !members.open {
-            return false;
+            return None;
         }
-        members.pids.insert(pid);
-        drop(members);
-        shard.started.fetch_add(1, Ordering::Relaxed);
-        true
+        members.started += 1;
+        Some(Seat { shard, key: members.pids.insert(pid) })
     }
 
     /// A member is gone; true if the set is closing and it may have been the last.
-    pub(crate) fn leave(&self, pid: Pid, abnormal: bool) -> bool {
-        let shard = self.shard(pid);
-        let mut members = shard.members.lock();
-        members.pids.swap_remove(&pid);
+    pub(crate) fn leave(&self, seat: Seat, abnormal: bool) -> bool {
+        let mut members = self.shards[seat.shard].members.lock();
+        members.pids.remove(seat.key);
+        members.abnormal += u64::from(abnormal);
         let emptied = members.pids.is_empty();
         drop(members);
-        if abnormal {
-            shard.abnormal.fetch_add(1, Ordering::Relaxed);
-        }
         self.give_place();
         emptied && self.closing.load(Ordering::SeqCst)
     }
@@ -118,15 +116,18 @@ impl Shards {
 
     /// How many have come in so far, and how many of them have ended abnormally.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let sum = |count: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| count(s).load(Ordering::Relaxed)).sum();
-        (sum(|shard| &shard.started), sum(|shard| &shard.abnormal))
+        let add = |(started, abnormal): (u64, u64), shard: &Shard| {
+            let members = shard.members.lock();
+            (started + members.started, abnormal + members.abnormal)
+        };
+        self.shards.iter().fold((0, 0), add)
     }
 
     /// All members, shard by shard.
     pub(crate) fn pids(&self) -> Vec<Pid> {
         let mut pids = Vec::new();
         for shard in &self.shards {
-            pids.extend(shard.members.lock().pids.iter().copied());
+            pids.extend(shard.members.lock().pids.iter().map(|(_, pid)| *pid));
         }
         pids
     }

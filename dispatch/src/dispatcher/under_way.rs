@@ -1,6 +1,5 @@
 //! Driver: dispatches that are under way, as futures of their outcomes.
 use super::{Dispatch, begin};
-use crate::conversation::Verdict;
 use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
 use crate::record::{Record, Told};
 use std::future::{Future, IntoFuture};
@@ -36,17 +35,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> State<M, R> {
 }
 
 fn result<M, R>(record: &Record<M, R>, told: Told<R>) -> Result<DispatchOutcome<Option<R>>, DispatchError<M>> {
-    match (told.verdict, told.delivered_to) {
-        (Verdict::Delivered, Some(delivered_to)) => Ok(DispatchOutcome {
-            delivered_to,
-            attempts: told.attempts,
-            rerouted_from: told.rerouted_from,
-            reroute_timings: told.reroute_timings,
-            output: told.output,
-        }),
-        (Verdict::Delivered, None) => unreachable!("somebody has completed it"),
-        (Verdict::Failed(kind), _) => {
-            let attempts = told.history.to_vec();
+    match told {
+        Told::Delivered { to: delivered_to, attempts, rerouted_from, reroute_timings, output } => {
+            Ok(DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, output })
+        }
+        Told::Failed(kind, attempts) => {
             debug_assert!(
                 kind != DispatchErrorKind::MaybeCompleted || attempts.iter().any(|a| a.reached == Reached::Started)
             );
@@ -58,20 +51,23 @@ fn result<M, R>(record: &Record<M, R>, told: Told<R>) -> Result<DispatchOutcome<
 impl<M: Send + Sync + 'static, R: Send + 'static> Drop for State<M, R> {
     fn drop(&mut self) {
         if let Self::Begun(record, true) = self {
-            record.decide(DispatchErrorKind::Cancelled);
+            record.give_up(true);
         }
     }
 }
 
 /// A dispatch that has begun ([`Dispatch::start`]): a future of its outcome. Dropped, it cancels.
+///
+/// Its process is gone when this is ready. A dispatch that is over keeps it, asleep, until its outcome is taken or this is dropped.
 #[must_use = "dropped, it cancels the dispatch"]
 pub struct Conversation<M: Send + Sync + 'static, R: Send + 'static>(pub(super) State<M, R>);
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Conversation<M, R> {
     /// Lets it go on by itself; nobody learns of the outcome, but for dead letters.
     pub fn detach(mut self) {
-        if let State::Begun(_, cancels) = &mut self.0 {
+        if let State::Begun(record, cancels) = &mut self.0 {
             *cancels = false;
+            record.give_up(false);
         }
     }
 }

@@ -3,12 +3,13 @@ use super::{Assigned, Record};
 use crate::conversation::Phase;
 use crate::outcome::DispatchErrorKind;
 use colloquium_runtime::{Address, ExitReason};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     /// The conversation has ended, whatever its end was. Returns the place that it may be linked to, and whether a handler is
     /// still at work there.
-    pub(crate) fn desert(&self, now: Duration) -> Option<(Assigned<M, R>, bool)> {
+    pub(crate) fn desert(self: &Arc<Self>, now: Duration) -> Option<(Assigned<M, R>, bool)> {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         inner.deserted = true;

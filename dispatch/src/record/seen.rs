@@ -1,30 +1,49 @@
 //! Shared: the record as those see it who wait for something: the caller for its outcome, the handler for being cancelled.
-use super::{Record, Told};
+use super::{Inner, Record, Told};
 use crate::conversation::Verdict;
-use crate::outcome::History;
+use crate::outcome::DispatchErrorKind;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Told<R>> {
+    pub(crate) fn poll(self: &Arc<Self>, cx: &Context<'_>) -> Poll<Told<R>> {
         let mut inner = self.inner.lock();
-        let Some(verdict) = inner.told else {
-            let known = inner.caller.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-            let old = if known { None } else { inner.caller.replace(cx.waker().clone()) };
+        if inner.told.is_none() {
+            if inner.caller.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            // A foreign one's clone is not to be made under the lock.
             drop(inner);
-            drop(old);
-            return Poll::Pending;
-        };
-        let told = Told {
-            verdict,
-            output: inner.output.take(),
-            delivered_to: inner.history.last().map(|attempt| attempt.consumer),
-            attempts: inner.machine.started(),
-            history: if verdict == Verdict::Delivered { History::new() } else { inner.history.clone() },
-            rerouted_from: std::mem::take(&mut inner.rerouted_from),
-            reroute_timings: std::mem::take(&mut inner.reroute_timings),
-        };
+            let waker = cx.waker().clone();
+            inner = self.inner.lock();
+            if inner.told.is_none() {
+                let old = inner.caller.replace(waker);
+                drop(inner);
+                drop(old);
+                return Poll::Pending;
+            }
+        }
+        let told = inner.take_told();
+        inner.attended = false;
+        let parting = if inner.machine.is_over() { inner.part() } else { None };
         drop(inner);
+        if let Some(parting) = parting {
+            self.part(parting);
+        }
         Poll::Ready(told)
+    }
+
+    /// The caller does not wait for the outcome any more; unless the dispatch is to go on by itself, it is cancelled.
+    pub(crate) fn give_up(self: &Arc<Self>, cancels: bool) {
+        let mut inner = self.inner.lock();
+        inner.attended = false;
+        let parting = if inner.machine.is_over() { inner.part() } else { None };
+        drop(inner);
+        if let Some(parting) = parting {
+            self.part(parting);
+        } else if cancels {
+            self.decide(DispatchErrorKind::Cancelled);
+        }
     }
 
     /// Whether the handler's work is not wanted any more.
@@ -54,5 +73,22 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     pub(crate) fn is_over(&self) -> bool {
         self.inner.lock().machine.is_over()
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
+    fn take_told(&mut self) -> Told<R> {
+        match (self.told, self.history.last()) {
+            (Some(Verdict::Delivered), Some(last)) => Told::Delivered {
+                to: last.consumer,
+                attempts: self.machine.started(),
+                rerouted_from: std::mem::take(&mut self.rerouted_from),
+                reroute_timings: std::mem::take(&mut self.reroute_timings),
+                output: self.output.take(),
+            },
+            (Some(Verdict::Failed(kind)), _) => Told::Failed(kind, self.history.to_vec()),
+            (Some(Verdict::Delivered), None) => unreachable!("somebody has completed it"),
+            (None, _) => unreachable!("there is an outcome"),
+        }
     }
 }

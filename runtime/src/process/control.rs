@@ -8,7 +8,7 @@
 //! - No user code under a lock: what is taken out under one (messages, reasons, wakers, peers) is dropped, mapped or
 //!   woken after it.
 //! - Two control locks at once are taken in the order of the pids ([`super::joint`]). Below a control lock only a timer
-//!   wheel's may be taken; above it, a registry shard's or a group's.
+//!   wheel's and the table's may be taken; above it, a registry shard's or a group's.
 //! - `taken` is written by the receiver alone (release), and read by senders under the lock (acquire): what it counts
 //!   has left the mailbox. A sender that reads an old value refuses a message early, never late.
 //! - `waiting` says that the receiver has seen an empty mailbox under this lock: the next push takes it back and wakes.
@@ -149,6 +149,8 @@ pub(crate) struct Core {
     pub(crate) site: u32,
     pub(crate) waiting: bool,
     pub(crate) trapping: bool,
+    /// It has no body yet, and its waker is that of who will give it one.
+    pub(crate) dormant: bool,
     pub(crate) overflow: Overflow,
     pub(crate) fate: Option<ExitReason>,
     /// Permanent, so that a process that awaits something of others' can be woken to die. Taken out at the end, which
@@ -267,6 +269,7 @@ impl Core {
             overflow: mailbox.overflow,
             waiting: false,
             trapping: false,
+            dormant: false,
             links: PeerSet::default(),
             signals: None,
             extra: None,

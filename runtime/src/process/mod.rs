@@ -4,6 +4,7 @@ pub(crate) mod attended;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod control;
+pub(crate) mod dormant;
 pub(crate) mod ending;
 pub(crate) mod joint;
 pub(crate) mod kill;

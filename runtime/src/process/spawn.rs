@@ -10,7 +10,7 @@ use crate::process::context::Context;
 use crate::process::control::{AnyProcess, Control, Head, Process};
 use crate::process::ending::{self, drop_payload};
 use crate::process::joint;
-use crate::process::wrapper::{Asleep, Wrapper};
+use crate::process::wrapper::Wrapper;
 use crate::scheduler::worker::Local;
 use crate::scheduler::{Home, Metadata, Task, schedule, schedule_spawned};
 use crate::signal::{Down, Exit};
@@ -20,6 +20,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
+use std::task::Waker;
 
 /// Options for a new process, given one after the other and ended by a verb, [`ProcessBuilder::spawn`] mostly.
 ///
@@ -41,35 +42,37 @@ use std::sync::Arc;
 /// ```
 #[must_use = "options do nothing until a process is spawned"]
 pub struct ProcessBuilder<'a, P = ()> {
-    parent: Option<&'a mut Context<P>>,
-    home: Arc<Home>,
-    settings: Settings,
+    pub(super) parent: Option<&'a mut Context<P>>,
+    pub(super) home: Arc<Home>,
+    /// Where in the table it goes.
+    pub(super) shard: usize,
+    pub(super) settings: Settings,
 }
 
 #[derive(Default)]
-struct Settings {
+pub(super) struct Settings {
     name: Option<Arc<str>>,
     label: Option<Arc<str>>,
     mailbox: Mailbox,
-    links: Option<AnyProcess>,
-    link_parent: bool,
+    pub(super) links: Option<AnyProcess>,
+    pub(super) link_parent: bool,
     parent: Option<Pid>,
     system: bool,
-    waiting: bool,
     trapping: bool,
 }
 
 impl ProcessBuilder<'static, ()> {
     pub(crate) fn of_runtime(home: &Arc<Home>) -> Self {
-        Self { parent: None, home: Arc::clone(home), settings: Settings::default() }
+        let (home, shard) = Local::spawning_home(home);
+        Self { parent: None, home, shard, settings: Settings::default() }
     }
 }
 
 impl<'a, P: Send + 'static> ProcessBuilder<'a, P> {
     pub(crate) fn of(parent: &'a mut Context<P>) -> Self {
-        let home = Arc::clone(&parent.control.head.home);
+        let (home, shard) = Local::spawning_home(&parent.control.head.home);
         let settings = Settings { parent: Some(parent.pid()), ..Settings::default() };
-        Self { parent: Some(parent), home, settings }
+        Self { parent: Some(parent), home, shard, settings }
     }
 
     /// Links the new process to its parent, atomically. Without a parent this does nothing.
@@ -101,7 +104,7 @@ impl<'a, P: Send + 'static> ProcessBuilder<'a, P> {
         let parent = self.parent.expect("a process can be monitored by its parent only, and this one has none");
         let watcher = parent.process();
         let reference = parent.new_monitor(map);
-        let spawned = start(&self.home, &self.settings, Some(&watcher), Some(reference), body);
+        let spawned = start((self.home, self.shard), &self.settings, Some(&watcher), Some(reference), body);
         if spawned.is_err() {
             parent.demonitor_flush(reference);
         }
@@ -147,13 +150,6 @@ impl<P: Send + 'static> ProcessBuilder<'_, P> {
         self
     }
 
-    /// A process that is born waiting for its first message or signal, and first polled when one comes: for one that need not
-    /// run unless something happens to it. Until then it holds its memory only.
-    pub fn waiting(mut self) -> Self {
-        self.settings.waiting = true;
-        self
-    }
-
     /// A process that traps exits from birth on, before its links can carry any. Its body has to say how an exit becomes a
     /// message ([`Context::trap_exits`]) before it first receives: exits that are drawn earlier are dropped.
     pub fn trapping(mut self) -> Self {
@@ -178,7 +174,7 @@ impl<P: Send + 'static> ProcessBuilder<'_, P> {
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
         let parent = self.parent.map(|parent| parent.process());
-        start(&self.home, &self.settings, parent.as_ref(), None, body)
+        start((self.home, self.shard), &self.settings, parent.as_ref(), None, body)
     }
 
     /// As [`ProcessBuilder::spawn`]; the process is ended when the guard is dropped.
@@ -207,7 +203,7 @@ impl<P> fmt::Debug for ProcessBuilder<'_, P> {
 /// one where it was spawned.
 #[track_caller]
 fn start<M, F, Fut>(
-    home: &Arc<Home>,
+    (home, shard): (Arc<Home>, usize),
     settings: &Settings,
     parent: Option<&AnyProcess>,
     monitor: Option<MonitorRef>,
@@ -219,12 +215,33 @@ where
     Fut: Future<Output: IntoExitReason> + Send + 'static,
 {
     budget::charge();
-    let (home, shard) = Local::spawning_home(home);
     let site = home.shared.sites.number(Location::caller());
-    let control = create::<M>(&home, shard, settings, parent, site)?;
-    let head = &control.head;
-    let context = Context::new(Arc::clone(&control));
-    // On whatever thread this is.
+    let control = create::<M>(&home, shard, settings, parent, site, None)?;
+    let (task, panic) = embody(&control, home, settings.system, body);
+    attach(&control, &task, settings.trapping, panic);
+    link_to_first(&control, settings, parent);
+    if let (Some(watcher), Some(reference)) = (parent, monitor) {
+        let process: AnyProcess = control.clone();
+        joint::monitor_at_birth(watcher, &process, reference);
+    }
+    schedule_spawned(task);
+    Ok(Address::new(control))
+}
+
+/// Makes the body, on whatever thread this is, and the task around it; and if making it panicked, why the process ends.
+#[inline]
+pub(super) fn embody<M, F, Fut>(
+    control: &Arc<Control<M>>,
+    home: Arc<Home>,
+    system: bool,
+    body: F,
+) -> (Task, Option<ExitReason>)
+where
+    M: Send + 'static,
+    F: FnOnce(Context<M>) -> Fut,
+    Fut: Future<Output: IntoExitReason> + Send + 'static,
+{
+    let context = Context::new(Arc::clone(control));
     let future = catch_unwind(AssertUnwindSafe(|| home.shared.guest.with(|| body(context))));
     let (future, panic) = match future {
         Ok(future) => (Some(future), None),
@@ -234,66 +251,27 @@ where
             (None, Some(ExitReason::Panicked(panic)))
         }
     };
-    let metadata = Metadata { home, pid: head.pid, system: settings.system };
-    let wrapper = Wrapper::new(future, Arc::clone(&control));
-    let task = if settings.waiting {
-        asleep(metadata, wrapper)
-    } else {
-        let (task, handle) = async_task::Builder::new().metadata(metadata).spawn(move |_| wrapper, WithInfo(schedule));
-        handle.detach();
-        task
-    };
-    attach(&control, &task, settings, panic);
-    let task = if settings.waiting {
-        // It falls asleep here and now: from then on its waker works, and the links below may use it.
-        task.run();
-        None
-    } else {
-        Some(task)
-    };
-    if let Some(peer) = &settings.links {
-        link_at_birth(peer, &control, |_| ExitReason::NoProcess);
-    } else if let Some(parent) = parent.filter(|_| settings.link_parent) {
-        link_at_birth(parent, &control, ExitReason::clone);
-    }
-    if let (Some(watcher), Some(reference)) = (parent, monitor) {
-        let process: AnyProcess = control.clone();
-        joint::monitor_at_birth(watcher, &process, reference);
-    }
-    match task {
-        Some(task) => schedule_spawned(task),
-        None => wake_early(&control),
-    }
-    Ok(Address::new(control))
-}
-
-/// In a frame of its own: a large body is moved often enough where it is not built for waiting.
-#[inline(never)]
-fn asleep<F: Future<Output = ()> + Send + 'static>(metadata: Metadata, wrapper: F) -> Task {
-    let asleep = Asleep::new(wrapper);
-    let (task, handle) = async_task::Builder::new().metadata(metadata).spawn(move |_| asleep, WithInfo(schedule));
+    let metadata = Metadata { home, pid: control.head.pid, system };
+    let wrapper = Wrapper::new(future, Arc::clone(control));
+    let (task, handle) = async_task::Builder::new().metadata(metadata).spawn(move |_| wrapper, WithInfo(schedule));
     handle.detach();
-    task
+    (task, panic)
 }
 
-/// What came while a process was not yet asleep could not wake it.
-fn wake_early<M: Send + 'static>(control: &Control<M>) {
-    let head = &control.head;
-    if !head.is_alive() || head.arrived.load(Ordering::Acquire) != 0 {
-        let waker = control.core().waker.clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
+/// What a process that has no body has from the beginning.
+pub(super) struct Dormant {
+    pub(super) waker: Waker,
+    pub(super) peer: Option<AnyProcess>,
 }
 
 /// The control block, in the table and with its name.
-fn create<M: Send + 'static>(
+pub(super) fn create<M: Send + 'static>(
     home: &Arc<Home>,
     shard: usize,
     settings: &Settings,
     parent: Option<&AnyProcess>,
     site: u32,
+    dormant: Option<Dormant>,
 ) -> Result<Arc<Control<M>>, SpawnError> {
     let shared = &home.shared;
     if settings.mailbox.bound == 0 {
@@ -308,7 +286,14 @@ fn create<M: Send + 'static>(
     let made = shared.table.insert(shard, |pid| {
         let head = Head::new(pid, settings.parent, Arc::clone(home));
         let mut control = Control::<M>::new(head, settings.mailbox);
-        control.inner.get_mut().core.site = site;
+        let core = &mut control.inner.get_mut().core;
+        core.site = site;
+        if let Some(Dormant { waker, peer }) = dormant {
+            (core.dormant, core.waiting, core.trapping, core.waker) = (true, true, settings.trapping, Some(waker));
+            if let Some(peer) = peer {
+                drop(core.links.insert(peer.head().pid, peer));
+            }
+        }
         let control = Arc::new(control);
         (control.clone() as AnyProcess, control)
     });
@@ -343,18 +328,26 @@ fn discard<M: Send + 'static>(control: &Arc<Control<M>>) {
 }
 
 /// Gives the control block the means to wake its task. A body that panicked while it was made is the process's end.
-fn attach<M: Send + 'static>(control: &Control<M>, task: &Task, settings: &Settings, panic: Option<ExitReason>) {
+pub(super) fn attach<M: Send + 'static>(control: &Control<M>, task: &Task, trapping: bool, panic: Option<ExitReason>) {
     let waker = task.waker();
     control.head.own_waker.store(waker.data().addr(), Ordering::Relaxed);
     let kept = panic.clone();
     let mut core = control.core();
     let doomed = panic.and_then(|reason| core.doom(&control.head, reason));
     core.waker = Some(waker);
-    core.waiting = settings.waiting;
     // The function that made the body may have asked for it as well.
-    core.trapping |= settings.trapping;
+    core.trapping |= trapping;
     drop(core);
     drop((doomed, kept));
+}
+
+/// The link from birth, if there is to be one.
+fn link_to_first<M: Send + 'static>(control: &Arc<Control<M>>, settings: &Settings, parent: Option<&AnyProcess>) {
+    if let Some(peer) = &settings.links {
+        link_at_birth(peer, control, |_| ExitReason::NoProcess);
+    } else if let Some(parent) = parent.filter(|_| settings.link_parent) {
+        link_at_birth(parent, control, ExitReason::clone);
+    }
 }
 
 /// A link from birth. A parent that was doomed meanwhile passes its fate on; any other process that is dead answers as to

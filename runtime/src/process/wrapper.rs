@@ -54,31 +54,6 @@ impl<F, M: Send + 'static> Wrapper<F, M> {
     }
 }
 
-pin_project! {
-    /// A process that is born waiting: its first poll, by whoever spawns it, only puts it to sleep.
-    pub(crate) struct Asleep<W> {
-        #[pin]
-        wrapper: W,
-        woken: bool,
-    }
-}
-
-impl<W> Asleep<W> {
-    pub(crate) fn new(wrapper: W) -> Self {
-        Self { wrapper, woken: false }
-    }
-}
-
-impl<W: Future<Output = ()>> Future for Asleep<W> {
-    type Output = ();
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        if std::mem::replace(this.woken, true) { this.wrapper.poll(cx) } else { Poll::Pending }
-    }
-}
-
 /// Drops the body where it stands.
 fn drop_body<F>(mut body: Pin<&mut Option<F>>) {
     ending::caught(|| body.set(None));
