@@ -1,7 +1,7 @@
 //! Driver: conversations through a group of consumers, with all that dispatch does; and how fast a crash is re-routed.
-use crate::measure::{Outcome, begin, now, rate};
+use crate::measure::{Outcome, begin, now, rate, resident_bytes};
 use colloquium::prelude::*;
-use colloquium::{ConsumerStateView, Conversation};
+use colloquium::{ConsumerStateView, Conversation, RoutingFunction};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +26,16 @@ fn room_for(in_flight: u64) -> u32 {
 
 /// `n` dispatches by one process, so many under way at a time, to eight consumers in turn; at least once, with their outputs.
 pub(crate) fn dispatch(runtime: &Runtime, n: u64, in_flight: u64) -> Outcome {
-    let group = ConsumerGroup::of("echo", CONSUMERS, async || Ok::<_, Infallible>(Echo));
+    dispatch_to(runtime, n, in_flight, CONSUMERS, RoutingFunction::round_robin())
+}
+
+/// As `dispatch64`, to so many consumers, by a routing function that need not look at all of them.
+pub(crate) fn wide(runtime: &Runtime, n: u64, consumers: usize, routing: RoutingFunction<u64>) -> Outcome {
+    dispatch_to(runtime, n, 64, consumers, routing)
+}
+
+fn dispatch_to(runtime: &Runtime, n: u64, in_flight: u64, consumers: usize, routing: RoutingFunction<u64>) -> Outcome {
+    let group = ConsumerGroup::of("echo", consumers, async || Ok::<_, Infallible>(Echo)).routing(routing);
     let group = runtime.block_on(group.room(room_for(in_flight)).start(runtime)).expect("they start");
     let start = now();
     let driver = begin(runtime, async move |_: Context<()>| {
@@ -49,6 +58,31 @@ pub(crate) fn dispatch(runtime: &Runtime, n: u64, in_flight: u64) -> Outcome {
     rate(n, "conversations/s", start)
 }
 
+/// Bytes of each of `n` conversations whose messages wait behind one that takes for ever, the message of 8 bytes included.
+pub(crate) fn waiting(runtime: &Runtime, n: u64) -> Outcome {
+    let registration =
+        ConsumerRegistration::function(async |_: Delivery<u64>| std::future::pending::<Result<(), Failure>>().await);
+    let room = u32::try_from(n).expect("fewer than four billion").saturating_add(1);
+    let group = ConsumerGroup::alike("stuck", 1, &registration).room(room);
+    let group = runtime.block_on(group.deadline(Duration::from_secs(3600)).start(runtime)).expect("it starts");
+    let start = now();
+    let driver = begin(runtime, async move |_: Context<()>| {
+        let before = resident_bytes();
+        let under_way: Vec<Conversation<u64, ()>> = (0..n).map(|number| group.dispatch(number).start()).collect();
+        let value = resident_bytes().saturating_sub(before) as f64 / n as f64;
+        assert_eq!(group.group().snapshot().in_flight, under_way.len());
+        value
+    });
+    let value = driver.wait();
+    Outcome {
+        value,
+        unit: "bytes/waiting conversation",
+        n,
+        wall_seconds: start.elapsed().as_secs_f64(),
+        extras: Vec::new(),
+    }
+}
+
 static CRASHED: AtomicU64 = AtomicU64::new(0);
 static RECEIVED: AtomicU64 = AtomicU64::new(0);
 
@@ -56,8 +90,15 @@ fn stamp(at: &AtomicU64, runtime: &colloquium::Handle) {
     at.store(u64::try_from(runtime.now().as_nanos()).expect("centuries"), Ordering::Release);
 }
 
-/// Whichever of two consumers has a message first panics with it, the other has it then: from the panic to its receipt there.
-pub(crate) fn reroute(runtime: &Runtime, n: u64) -> Outcome {
+/// How a consumer ends.
+#[derive(Clone, Copy)]
+pub(crate) enum By {
+    Panic,
+    Kill,
+}
+
+/// Whichever of two consumers has a message first ends with it, the other has it then: from the end to its receipt there.
+pub(crate) fn reroute(runtime: &Runtime, n: u64, by: By) -> Outcome {
     // The report of a million panics would be measured.
     std::panic::set_hook(Box::new(|_| {}));
     let handle = runtime.handle();
@@ -65,8 +106,13 @@ pub(crate) fn reroute(runtime: &Runtime, n: u64) -> Outcome {
         let handle = handle.clone();
         async move {
             if fresh.swap(false, Ordering::Relaxed) {
+                let own = handle.current().expect("a handler runs in a process");
                 stamp(&CRASHED, &handle);
-                panic!("as told");
+                match by {
+                    By::Panic => panic!("as told"),
+                    By::Kill => handle.exit(own, ExitReason::Kill),
+                };
+                std::future::pending::<()>().await;
             }
             stamp(&RECEIVED, &handle);
             Ok(())
@@ -75,12 +121,12 @@ pub(crate) fn reroute(runtime: &Runtime, n: u64) -> Outcome {
     let group = ConsumerGroup::alike("crashing", 2, &registration);
     let group = runtime.block_on(group.start(runtime)).expect("they start");
     let start = now();
-    let driver = begin(runtime, async move |ctx: Context<()>| {
+    let driver = begin(runtime, async move |mut ctx: Context<()>| {
         let mut took = Vec::new();
         for _ in 0..n {
             // Both are to be there, or it would be a restart that is measured.
             while !group.group().consumers().iter().all(ConsumerStateView::is_eligible) {
-                ctx.sleep(Duration::from_micros(50)).await;
+                ctx.yield_now().await;
             }
             // Each completes some: one that only crashes is given time before it is started again, and that is not what is measured.
             for _ in 0..4 {

@@ -17,7 +17,7 @@ mod sockets;
 mod timers;
 mod trees;
 
-use colloquium::Runtime;
+use colloquium::{RoutingFunction, Runtime};
 use measure::{Outcome, peak_megabytes, processor_seconds};
 
 /// Pairs, clients and their servers of the workloads whose name ends in 64.
@@ -28,7 +28,7 @@ const TOKENS: u64 = 100;
 type Workload = (&'static str, u64, fn(&Runtime, u64) -> Outcome);
 
 /// Name, default count, and what runs it. The counts make a case last about half a second.
-const WORKLOADS: [Workload; 48] = [
+const WORKLOADS: [Workload; 56] = [
     ("spawn_exit", 2_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, 64)),
     ("spawn_exit_burst", 1_000_000, |runtime, n| lifetimes::spawn_exit(runtime, n, u64::MAX)),
     ("spawn_hold", 1_000_000, lifetimes::spawn_hold),
@@ -46,7 +46,21 @@ const WORKLOADS: [Workload; 48] = [
     ("dispatch", 1_000_000, |runtime, n| dispatches::dispatch(runtime, n, 1024)),
     ("dispatch64", 1_000_000, |runtime, n| dispatches::dispatch(runtime, n, 64)),
     ("dispatch1", 500_000, |runtime, n| dispatches::dispatch(runtime, n, 1)),
-    ("reroute", 2_000, dispatches::reroute),
+    ("dispatch_turn_8", 500_000, |runtime, n| dispatches::wide(runtime, n, 8, RoutingFunction::round_robin())),
+    ("dispatch_turn_10000", 500_000, |runtime, n| dispatches::wide(runtime, n, 10_000, RoutingFunction::round_robin())),
+    ("dispatch_two_8", 500_000, |runtime, n| dispatches::wide(runtime, n, 8, RoutingFunction::two_random_choices())),
+    ("dispatch_two_10000", 500_000, |runtime, n| {
+        dispatches::wide(runtime, n, 10_000, RoutingFunction::two_random_choices())
+    }),
+    ("dispatch_hash_8", 500_000, |runtime, n| {
+        dispatches::wide(runtime, n, 8, RoutingFunction::consistent_hash(|number: &u64| *number))
+    }),
+    ("dispatch_hash_10000", 500_000, |runtime, n| {
+        dispatches::wide(runtime, n, 10_000, RoutingFunction::consistent_hash(|number: &u64| *number))
+    }),
+    ("dispatch_mem", 200_000, dispatches::waiting),
+    ("reroute", 2_000, |runtime, n| dispatches::reroute(runtime, n, dispatches::By::Panic)),
+    ("reroute_kill", 2_000, |runtime, n| dispatches::reroute(runtime, n, dispatches::By::Kill)),
     ("mailbox_mem", 10_000_000, messages::mailbox_mem),
     ("link_storm_10000", 10_000, |runtime, n| deaths::storm(runtime, n, 21, deaths::linked)),
     ("link_storm_100000", 100_000, |runtime, n| deaths::storm(runtime, n, 7, deaths::linked)),

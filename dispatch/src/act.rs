@@ -106,19 +106,20 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         });
         let forgotten = letter.map(|letter| group.dead.lock().push(letter, size));
         let mut settled = Settled::default();
-        if let Some(place) = &gone {
-            settled.grants = group.yard().gone(place.consumer, place.incarnation);
-        }
         if let Some(finish) = leave {
+            if let Some(place) = &gone {
+                settled.grants = group.yard().gone(place.consumer, place.incarnation);
+            }
             let now = now.unwrap_or_else(|| group.runtime.now());
             let deferred = Deferred { finish, dead: dead.is_some(), timing, now };
             if self.is_blocking() {
-                inner.deferred = Some(deferred);
+                inner.deferred = Some(Box::new(deferred));
             } else {
                 group.leave(self.slot(), deferred, &mut settled);
             }
         } else if let Some(finish) = park {
-            group.park(self.slot(), finish, group.runtime.now(), &mut settled);
+            let now = now.unwrap_or_else(|| group.runtime.now());
+            group.park(self.slot(), finish, gone.as_ref(), now, &mut settled);
         }
         drop(inner);
         group.finish(settled, leave.is_some() || park.is_some());

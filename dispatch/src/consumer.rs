@@ -295,9 +295,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
         self.record.suspected();
     }
 
+    /// Its handler has panicked.
+    pub(crate) fn panicked(&self) {
+        self.record.interrupted(self.attempt, End::OwnPanic);
+    }
+
     /// Its process ends by another's doing, whatever the drop of this may look like.
     pub(crate) fn unblamed(&self) {
-        self.record.interrupted(self.attempt, End::Otherwise, self.record.group.runtime.now());
+        self.record.interrupted(self.attempt, End::Otherwise);
     }
 
     /// Runs one poll of its handler: what that begins inherits what is its own.
@@ -342,14 +347,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Open<M, R> {
             return;
         }
         self.process.count_end(false);
-        let now = self.record.group.runtime.now();
         if std::thread::panicking() {
-            self.record.interrupted(self.attempt, End::OwnPanic, now);
+            self.record.interrupted(self.attempt, End::OwnPanic);
         } else if self.process.address.is_alive() {
             let failure = Failure::retry("the consumer dropped the delivery unanswered");
+            let now = self.record.group.runtime.now();
             self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now);
         } else {
-            self.record.interrupted(self.attempt, End::Otherwise, now);
+            self.record.interrupted(self.attempt, End::Otherwise);
         }
     }
 }

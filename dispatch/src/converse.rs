@@ -149,7 +149,8 @@ async fn follow<M: Send + Sync + 'static, R: Send + 'static>(
             Todo::Forward => {
                 timer = None;
                 let Some(place) = place else { continue };
-                unlink(&mut ctx, linked.as_ref());
+                // The link to one that has ended is gone, or goes with the signal that tells so.
+                unlink(&mut ctx, linked.as_ref().filter(|before| before.occupant.address.is_alive()));
                 ctx.link(&place.occupant.address);
                 place.occupant.deliver(Arc::clone(&record), attempt);
                 linked = Some(place);

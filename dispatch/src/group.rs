@@ -251,9 +251,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         settled.ticket = Some(ticket);
     }
 
-    /// A message's delivery is over, and it is to go out again. The record is locked.
-    pub(crate) fn park(&self, slot: usize, finish: Finish, now: Duration, settled: &mut Settled<M, R>) {
+    /// A message's delivery is over, and it is to go out again; that place's process is on its way out. The record is locked.
+    pub(crate) fn park(
+        &self,
+        slot: usize,
+        finish: Finish,
+        gone: Option<&Assigned<M, R>>,
+        now: Duration,
+        settled: &mut Settled<M, R>,
+    ) {
         let mut yard = self.yard();
+        if let Some(place) = gone {
+            settled.grants = yard.gone(place.consumer, place.incarnation);
+        }
         let grants = yard.park(slot, finish, now);
         settled.hastened |= yard.take_hastened();
         drop(yard);

@@ -6,6 +6,7 @@ use colloquium_runtime::{Context, Exit, ExitReason};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -117,10 +118,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
         let mut handler = pin!(Some(handler));
         let stops = open.stops();
         let fatal = poll_fn(|cx| {
-            if let Some(handler) = handler.as_mut().as_pin_mut()
-                && let Poll::Ready(result) = open.within(|| handler.poll(cx))
-            {
-                return Poll::Ready(Ok(Some(result)));
+            if let Some(handler) = handler.as_mut().as_pin_mut() {
+                // Caught here, and not where the process ends: a panic takes its time with each function that it goes through.
+                match open.within(|| catch_unwind(AssertUnwindSafe(|| handler.poll(cx)))) {
+                    Ok(Poll::Ready(result)) => return Poll::Ready(Ok(Some(result))),
+                    Ok(Poll::Pending) => {}
+                    Err(payload) => {
+                        open.panicked();
+                        return Poll::Ready(Err(ExitReason::from_panic(payload)));
+                    }
+                }
             }
             if stops && open.record.poll_cancelled(cx).is_ready() {
                 // Its closures on other threads are waited for: they were told by this.

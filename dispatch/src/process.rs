@@ -24,7 +24,7 @@ pub(crate) struct Process<M, R> {
     begun: AtomicU64,
     ended: AtomicU64,
     failed: AtomicU64,
-    /// It ends by the end of a process that it is linked to, or by what it was told: not by a kill.
+    /// It ends by the end of a process that it is linked to, by what it was told, or by its handler's panic: not by a kill.
     pub(crate) follows: AtomicBool,
     /// Its supervisor wants it to end. Only this process writes and reads that.
     pub(crate) stopping: AtomicBool,

@@ -32,6 +32,7 @@ use std::time::Duration;
 use tracing::Span;
 
 pub(crate) use birth::Parting;
+pub(crate) use seen::Told;
 
 pub(crate) type Seat<M, R> = Arc<Process<M, R>>;
 pub(crate) type Assigned<M, R> = Place<Seat<M, R>>;
@@ -75,14 +76,21 @@ pub(crate) struct Inner<M, R> {
     /// What the handler's guard saw when it went.
     interrupted: Option<End>,
     overdue: bool,
-    /// When the handler is killed that is at work for nobody, or counts as wedged.
-    limit: Option<Duration>,
     /// It is out of the yard when its closures have returned.
-    pub(crate) deferred: Option<Deferred>,
+    pub(crate) deferred: Option<Box<Deferred>>,
     pub(crate) history: History,
+    /// Most messages have none.
+    trouble: Option<Box<Trouble>>,
+}
+
+#[derive(Default)]
+struct Trouble {
     lost_at: Duration,
+    /// From whom it was re-routed, and how long that took each time.
     rerouted_from: Vec<ConsumerId>,
     reroute_timings: Vec<Duration>,
+    /// When the handler is killed that is at work for nobody, or counts as wedged.
+    limit: Option<Duration>,
 }
 
 /// What the conversation is to do next.
@@ -101,18 +109,6 @@ pub(crate) enum Todo {
     /// The outcome is decided and a handler is at work: it has so long.
     Grace,
     End,
-}
-
-/// What the caller gets.
-pub(crate) enum Told<R> {
-    Delivered {
-        to: ConsumerId,
-        attempts: u32,
-        rerouted_from: Vec<ConsumerId>,
-        reroute_timings: Vec<Duration>,
-        output: Option<R>,
-    },
-    Failed(DispatchErrorKind, Vec<Attempt>),
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
@@ -140,12 +136,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             todo: Todo::Rest,
             interrupted: None,
             overdue: false,
-            limit: None,
             deferred: None,
             history: History::new(),
-            lost_at: Duration::ZERO,
-            rerouted_from: Vec::new(),
-            reroute_timings: Vec::new(),
+            trouble: None,
         };
         Self {
             message,
@@ -249,7 +242,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut inner = self.inner.lock();
         if inner.is_started(attempt) {
             inner.close(Reached::Failed, Some(reason), now);
-            inner.lost_at = now;
+            inner.trouble().lost_at = now;
             let next = inner.machine.failed(wanted);
             inner.follow(next, Finish::Failed, &mut act);
         }
@@ -257,14 +250,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The handler of that assignment was dropped in its course, by what `end` says.
-    pub(crate) fn interrupted(self: &Arc<Self>, attempt: u32, end: End, now: Duration) {
+    pub(crate) fn interrupted(self: &Arc<Self>, attempt: u32, end: End) {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         if inner.is_started(attempt) {
             let end = if inner.overdue { End::Overdue } else { end };
             inner.interrupted.get_or_insert(end);
             if inner.deserted {
-                inner.lose(ExitReason::Killed, now, &mut act);
+                inner.lose(ExitReason::Killed, self.group.runtime.now(), &mut act);
             }
         }
         self.run(inner, act);
@@ -299,7 +292,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     fn lost_with(self: &Arc<Self>, pid: Pid, reason: ExitReason, now: Duration, nudges: bool) -> bool {
-        let mut act = self.act();
+        let mut act = Act { now: Some(now), ..self.act() };
         let mut inner = self.inner.lock();
         let had = inner.place.as_ref().filter(|place| place.occupant.pid() == pid).cloned();
         act.gone = had.filter(|_| matches!(inner.machine.phase(), Phase::Queued | Phase::Started));
@@ -395,8 +388,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
             return None;
         }
         if let Some(last) = self.history.last() {
-            self.rerouted_from.push(last.consumer);
-            self.reroute_timings.push(now.saturating_sub(self.lost_at));
+            let trouble = self.trouble.get_or_insert_default();
+            trouble.rerouted_from.push(last.consumer);
+            trouble.reroute_timings.push(now.saturating_sub(trouble.lost_at));
         }
         let consumer = place.consumer;
         self.history.push(Attempt {
@@ -411,6 +405,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         self.interrupted = None;
         self.attempt += 1;
         Some(self.attempt)
+    }
+
+    fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
     }
 
     fn is_started(&self, attempt: u32) -> bool {
@@ -444,7 +442,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         };
         let reached = if self.machine.phase() == Phase::Started { Reached::Started } else { Reached::Queued };
         self.close(reached, Some(reason), now);
-        self.lost_at = now;
+        self.trouble().lost_at = now;
         let blamed = reached == Reached::Started && matches!(end, End::OwnPanic | End::Overdue);
         let finish = if blamed { Finish::Crashed } else { Finish::Lost };
         self.overdue = false;

@@ -234,7 +234,14 @@ impl<M> fmt::Debug for RoutingSlot<M> {
 
 /// The consumers on a ring, each at several points, for consistent hashing.
 #[derive(Debug, Default)]
-pub(crate) struct Ring(Vec<(u64, ConsumerId)>);
+pub(crate) struct Ring {
+    points: Vec<(u64, ConsumerId)>,
+    /// For each part of the ring (there are about as many as points), the first point in it or after it; and the end. Empty when the
+    /// points have changed since, and are in no order.
+    starts: Vec<u32>,
+    /// How far a hash is shifted to be the number of its part.
+    shift: u32,
+}
 
 impl Ring {
     /// So many points make shares differ by some 10 %.
@@ -242,18 +249,34 @@ impl Ring {
 
     pub(crate) fn join(&mut self, consumer: ConsumerId) {
         let points = (0..Self::POINTS).map(|point| (mix(mix(consumer.number() + 1) ^ point), consumer));
-        self.0.extend(points);
-        self.0.sort_unstable();
+        self.points.extend(points);
+        self.starts.clear();
     }
 
     pub(crate) fn leave(&mut self, consumer: ConsumerId) {
-        self.0.retain(|(_, has)| *has != consumer);
+        self.points.retain(|(_, has)| *has != consumer);
+        self.starts.clear();
     }
 
     /// The consumer at the first point from the hash on, going round.
-    pub(crate) fn find(&self, hash: u64) -> Option<ConsumerId> {
-        let at = self.0.partition_point(|(point, _)| *point < hash);
-        self.0.get(at).or_else(|| self.0.first()).map(|(_, consumer)| *consumer)
+    pub(crate) fn find(&mut self, hash: u64) -> Option<ConsumerId> {
+        if self.starts.is_empty() {
+            self.arrange();
+        }
+        let part = usize::try_from(hash >> self.shift).ok()?;
+        let (from, to) = (self.starts[part] as usize, self.starts[part + 1] as usize);
+        let at = from + self.points[from..to].partition_point(|(point, _)| *point < hash);
+        self.points.get(at).or_else(|| self.points.first()).map(|(_, consumer)| *consumer)
+    }
+
+    #[cold]
+    fn arrange(&mut self) {
+        self.points.sort_unstable();
+        let parts = self.points.len().next_power_of_two().max(2);
+        self.shift = u64::BITS - parts.ilog2();
+        let first_of = |part: usize| self.points.partition_point(|(point, _)| *point < (part as u64) << self.shift);
+        let starts = (0..parts).map(first_of).chain([self.points.len()]);
+        self.starts = starts.map(|at| u32::try_from(at).expect("fewer points than that")).collect();
     }
 }
 
@@ -279,6 +302,23 @@ mod tests {
             ring.join(leaving);
             let again: Vec<_> = keys.iter().map(|key| ring.find(hash_of(key)).expect("somebody")).collect();
             prop_assert_eq!(before, again);
+        }
+    }
+
+    proptest! {
+        /// The part in which the search begins leaves nobody out.
+        #[test]
+        fn the_next_point_of_the_ring_is_found(consumers in 1..40u64, left in any::<u64>(), hashes in prop::collection::vec(any::<u64>(), 1..300)) {
+            let mut ring = Ring::default();
+            (0..consumers).for_each(|n| ring.join(ConsumerId::new(n)));
+            (1..consumers).filter(|n| left & (1 << n) != 0).for_each(|n| ring.leave(ConsumerId::new(n)));
+            let mut points = ring.points.clone();
+            points.sort_unstable();
+            let edges = [0, 1, u64::MAX, points[0].0, points[points.len() - 1].0, points[points.len() - 1].0.wrapping_add(1)];
+            for hash in hashes.into_iter().chain(edges) {
+                let next = points.iter().find(|(point, _)| *point >= hash).unwrap_or(&points[0]);
+                prop_assert_eq!(ring.find(hash), Some(next.1));
+            }
         }
     }
 

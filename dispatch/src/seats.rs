@@ -104,9 +104,13 @@ impl<A: Occupant> Seats<A> {
         self.seats.len()
     }
 
-    /// Ids are given in order, so that the seats stand in their order.
+    /// Ids are given in order, so that the seats stand in their order: each by its number, less those removed before it.
     pub(crate) fn position(&self, id: ConsumerId) -> Option<usize> {
-        self.seats.binary_search_by_key(&id, |seat| seat.id).ok()
+        let number = usize::try_from(id.number()).ok()?;
+        let removed = usize::try_from(self.next).unwrap_or(usize::MAX) - self.seats.len();
+        let (first, end) = (number.saturating_sub(removed), number.saturating_add(1).min(self.seats.len()));
+        let among = self.seats.get(first..end)?;
+        among.binary_search_by_key(&id, |seat| seat.id).ok().map(|at| first + at)
     }
 
     pub(crate) fn at(&self, position: usize) -> &Seat<A> {
@@ -233,7 +237,8 @@ impl<A: Occupant> Seats<A> {
                 _ => Chosen::Unknown,
             },
             Choice::Hash(hash) => {
-                let at = self.ring.find(hash).and_then(|id| self.position(id));
+                let found = self.ring.find(hash);
+                let at = found.and_then(|id| self.position(id));
                 let fits = |at: &usize| {
                     let seat = &self.seats[*at];
                     let excused = seat.stuck || seat.ejected_until.is_some() || wish.avoid == Some(seat.id);

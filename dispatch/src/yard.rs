@@ -4,6 +4,7 @@
 //! this holds: a consumer that has room has it because nobody who waits takes it. What consumers do to it is in `changes.rs`, what is
 //! to be seen of it in `sight.rs`.
 mod changes;
+mod entry;
 mod reserve;
 mod sight;
 
@@ -17,6 +18,7 @@ use crate::slots::{SlotNumber, Slots};
 use crate::view::{ConsumerId, GroupTotals};
 use crate::waiting_room::{WaitingRoom, Wish};
 use colloquium_runtime::Pid;
+use entry::{At, Entry};
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 use slab::Slab;
@@ -91,39 +93,6 @@ pub(crate) enum Finish {
     Crashed,
     /// It went without fault.
     Lost,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    ticket: T,
-    request: Request,
-    /// When it was let in.
-    entered: Duration,
-    since: Duration,
-    /// It went back so often after a delivery.
-    again: u32,
-    wish: Wish,
-    at: At,
-    /// Its conversation asks for each of its places, the first one too.
-    routes_itself: bool,
-    /// The waiting room has let it in, or need not any more.
-    admitted: bool,
-}
-
-/// Where a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    /// With its conversation, between two deliveries.
-    Parked,
-    /// Waiting for its key.
-    Lane,
-    /// Waiting for room.
-    Room(u64),
-    Out {
-        consumer: ConsumerId,
-        incarnation: u64,
-        probe: bool,
-    },
 }
 
 #[derive(Debug)]
@@ -223,7 +192,11 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         number(&ticket, slot);
         self.entries.insert(Entry {
             ticket,
-            request,
+            id: request.id,
+            key: request.key,
+            deadline: request.deadline,
+            choice: request.choice,
+            promised: request.slot.is_some(),
             entered: now,
             since: now,
             again: 0,
@@ -303,7 +276,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         debug_assert_eq!(self.entries[slot].at, At::Parked, "it is with its conversation");
         let admitted = std::mem::replace(&mut self.entries[slot].admitted, true);
         let chosen = self.pick(choice, wish);
-        let unpromised = !admitted && self.entries[slot].request.slot.is_none();
+        let unpromised = !admitted && !self.entries[slot].promised;
         match chosen {
             Chosen::Unknown => Entered::Refused(Refusal::Unknown),
             _ if unpromised && self.turns_away(chosen, now) => Entered::Refused(self.overloaded(now)),
@@ -340,7 +313,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         if let Some(timing) = timing {
             self.counted.completed(entry.entered, timing, now);
         }
-        if let Some(key) = entry.request.key {
+        if let Some(key) = entry.key {
             if entry.at == At::Lane {
                 self.lanes.leave(key, slot);
             } else if let Some(next) = self.lanes.release(key, hold) {
@@ -352,7 +325,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// The key is another message's now.
     fn go_on(&mut self, slot: usize, now: Duration, grants: &mut Grants<T, A>) {
-        let choice = self.entries[slot].request.choice;
+        let choice = self.entries[slot].choice;
         let choice = if let Choice::To(id) = choice { self.known(id) } else { choice };
         self.entries[slot].at = At::Parked;
         if self.entries[slot].routes_itself {
@@ -387,7 +360,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 at
             }
         };
-        let message = entry.request.id;
+        let message = entry.id;
         match at {
             At::Room(place) => drop(self.room.leave(place)),
             At::Out { consumer, incarnation, probe } => {

@@ -1,5 +1,5 @@
 //! Pure: why a process ended, and the table that says what an exit signal does to its receiver.
-use crate::process::ending::drop_caught;
+use crate::process::ending::{drop_caught, drop_payload};
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
@@ -48,6 +48,30 @@ impl ExitReason {
     /// An orderly stop that says why.
     pub fn shutdown_with(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::ShutdownWith(Cause::new(cause.into()))
+    }
+
+    /// What a panic that was just caught on this thread is as the reason of an end, for those who catch panics of what runs in a
+    /// process themselves. The payload is dropped; should that panic, too, nobody learns of it.
+    ///
+    /// ```
+    /// # use colloquium_runtime::{Context, ExitReason, Runtime};
+    /// # use std::panic::{AssertUnwindSafe, catch_unwind};
+    /// # let runtime = Runtime::new()?;
+    /// let process = runtime.spawn(async |mut ctx: Context<()>| {
+    ///     let job = || panic!("no such job");
+    ///     if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+    ///         ctx.exit(ExitReason::from_panic(payload)).await;
+    ///     }
+    /// })?;
+    /// let reason = runtime.block_on(process.ended());
+    /// assert!(matches!(reason, ExitReason::Panicked(panic) if panic.message() == "no such job"));
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    #[must_use]
+    pub fn from_panic(payload: Box<dyn Any + Send>) -> Self {
+        let panic = Panic::read(&*payload, crate::hook::take_location(&*payload));
+        drop_payload(payload);
+        Self::Panicked(panic)
     }
 
     /// Whether this is one of the reasons of an orderly end: normal, shutdown, shutdown with a cause. These are not

@@ -31,8 +31,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut inner = self.inner.lock();
         let (deferred, handler) = (inner.deferred.take(), inner.handler.take());
         let mut settled = Settled::default();
-        if let Some(deferred) = deferred {
-            self.group.leave(self.slot(), deferred, &mut settled);
+        if let Some(deferred) = deferred.as_deref() {
+            self.group.leave(self.slot(), *deferred, &mut settled);
         }
         let routes = matches!(inner.todo, Todo::Route { .. } | Todo::Pause { .. });
         let conversation = if routes { inner.conversation.clone() } else { None };

@@ -1,9 +1,23 @@
 //! Shared: the record as those see it who wait for something: the caller for its outcome, the handler for being cancelled.
-use super::{Inner, Record, Told};
+use super::{Inner, Record, Trouble};
 use crate::conversation::Verdict;
-use crate::outcome::DispatchErrorKind;
+use crate::outcome::{Attempt, DispatchErrorKind};
+use crate::view::ConsumerId;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// What the caller gets.
+pub(crate) enum Told<R> {
+    Delivered {
+        to: ConsumerId,
+        attempts: u32,
+        rerouted_from: Vec<ConsumerId>,
+        reroute_timings: Vec<Duration>,
+        output: Option<R>,
+    },
+    Failed(DispatchErrorKind, Vec<Attempt>),
+}
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     pub(crate) fn poll(self: &Arc<Self>, cx: &Context<'_>) -> Poll<Told<R>> {
@@ -79,13 +93,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
     fn take_told(&mut self) -> Told<R> {
         match (self.told, self.history.last()) {
-            (Some(Verdict::Delivered), Some(last)) => Told::Delivered {
-                to: last.consumer,
-                attempts: self.machine.started(),
-                rerouted_from: std::mem::take(&mut self.rerouted_from),
-                reroute_timings: std::mem::take(&mut self.reroute_timings),
-                output: self.output.take(),
-            },
+            (Some(Verdict::Delivered), Some(last)) => {
+                let (to, attempts) = (last.consumer, self.machine.started());
+                let Trouble { rerouted_from, reroute_timings, .. } =
+                    self.trouble.take().map(|t| *t).unwrap_or_default();
+                Told::Delivered { to, attempts, rerouted_from, reroute_timings, output: self.output.take() }
+            }
             (Some(Verdict::Failed(kind)), _) => Told::Failed(kind, self.history.to_vec()),
             (Some(Verdict::Delivered), None) => unreachable!("somebody has completed it"),
             (None, _) => unreachable!("there is an outcome"),

@@ -145,14 +145,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         for (_, entry) in &self.entries {
             let waits = matches!(entry.at, At::Room(_) | At::Lane);
             // Who came with a slot was promised not to be refused for lack of room, however long it takes.
-            let patience = if entry.request.slot.is_some() { Duration::MAX } else { self.bounds.max_wait };
+            let patience = if entry.promised { Duration::MAX } else { self.bounds.max_wait };
             let until = entry.since.saturating_add(patience);
-            if entry.request.deadline <= now {
+            if entry.deadline <= now {
                 late.push(entry.ticket.clone());
             } else if waits && until <= now {
                 waited.push(entry.ticket.clone());
             } else {
-                next = next.min(entry.request.deadline).min(if waits { until } else { Duration::MAX });
+                next = next.min(entry.deadline).min(if waits { until } else { Duration::MAX });
             }
         }
         for position in 0..self.seats.len() {

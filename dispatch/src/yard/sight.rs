@@ -1,5 +1,5 @@
 //! Pure: what is to be seen of a group's yard.
-use super::{At, Request, Yard};
+use super::{At, Yard};
 use crate::picture::{ConsumerPart, GroupPart, Seen, Spot};
 use crate::seats::Occupant;
 use crate::view::ConsumerId;
@@ -85,7 +85,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 At::Room(_) => Spot::Room,
                 At::Out { consumer, .. } => Spot::Out(consumer),
             };
-            let Request { id, key, .. } = entry.request;
+            let (id, key) = (entry.id, entry.key);
             see(Seen { id, key, since: entry.since, again: entry.again, spot, ticket: &entry.ticket });
         }
         (end < self.entries.capacity()).then_some(end)

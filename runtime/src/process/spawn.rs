@@ -1,14 +1,14 @@
 //! Driver: the beginning of a process.
 use crate::budget;
 use crate::error::SpawnError;
-use crate::exit::{ExitReason, IntoExitReason, Panic};
+use crate::exit::{ExitReason, IntoExitReason};
 use crate::mailbox::Mailbox;
 use crate::monitor::MonitorRef;
 use crate::pid::Pid;
 use crate::process::address::{Address, Scoped};
 use crate::process::context::Context;
 use crate::process::control::{AnyProcess, Control, Head, Process};
-use crate::process::ending::{self, drop_payload};
+use crate::process::ending;
 use crate::process::joint;
 use crate::process::wrapper::Wrapper;
 use crate::scheduler::worker::Local;
@@ -245,11 +245,7 @@ where
     let future = catch_unwind(AssertUnwindSafe(|| home.shared.guest.with(|| body(context))));
     let (future, panic) = match future {
         Ok(future) => (Some(future), None),
-        Err(payload) => {
-            let panic = Panic::read(&*payload, crate::hook::take_location(&*payload));
-            drop_payload(payload);
-            (None, Some(ExitReason::Panicked(panic)))
-        }
+        Err(payload) => (None, Some(ExitReason::from_panic(payload))),
     };
     let metadata = Metadata { home, pid: control.head.pid, system };
     let wrapper = Wrapper::new(future, Arc::clone(control));

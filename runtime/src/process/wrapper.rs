@@ -3,7 +3,7 @@
 //! Written by hand rather than as an async block, which would hold the body twice. The task cell must never drop the
 //! body itself, since it aborts the program when a destructor panics: the body is dropped here, each time caught.
 use crate::budget;
-use crate::exit::{ExitReason, IntoExitReason, Panic};
+use crate::exit::{ExitReason, IntoExitReason};
 use crate::process::control::{AnyProcess, Control, Process};
 use crate::process::ending::{self, Walk};
 use crate::process::reply::tell_lost;
@@ -122,9 +122,5 @@ where
         head.unsettled.store(false, Ordering::Relaxed);
         control.admit_waiting();
     }
-    polled.unwrap_or_else(|payload| {
-        let panic = Panic::read(&*payload, crate::hook::take_location(&*payload));
-        ending::drop_payload(payload);
-        Poll::Ready(ExitReason::Panicked(panic))
-    })
+    polled.unwrap_or_else(|payload| Poll::Ready(ExitReason::from_panic(payload)))
 }

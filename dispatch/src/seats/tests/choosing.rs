@@ -147,10 +147,10 @@ proptest! {
         (0..consumers).for_each(|n| ring.join(ConsumerId::new(n)));
         let newcomer = ConsumerId::new(consumers);
         let keys = u64::from(first)..u64::from(first) + 2000;
-        let owners = |ring: &Ring| keys.clone().map(|key| ring.find(hash_of(&key)).expect("somebody")).collect::<Vec<_>>();
-        let before = owners(&ring);
+        let owners = |ring: &mut Ring| keys.clone().map(|key| ring.find(hash_of(&key)).expect("somebody")).collect::<Vec<_>>();
+        let before = owners(&mut ring);
         ring.join(newcomer);
-        let after = owners(&ring);
+        let after = owners(&mut ring);
         let moved = before.iter().zip(&after).filter(|(was, is)| was != is);
         prop_assert!(moved.clone().all(|(_, is)| *is == newcomer));
         let share = 2000 / (usize::try_from(consumers).expect("small") + 1);
