@@ -354,7 +354,7 @@ fn begin<M: Send + Sync + 'static, R: Send + 'static>(dispatch: Dispatch<'_, M, 
         Via::Slot(slot) => slot.dispatcher().begin(message, asked, accepted).inspect(|_| slot.spent()),
     };
     match begun {
-        Ok(record) => State::Begun(record, true),
+        Ok(record) => State::Begun(record, true, false),
         Err(error) => State::Refused(Some(error)),
     }
 }

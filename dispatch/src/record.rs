@@ -7,7 +7,7 @@
 //! values of users' go outside both.
 mod blocking;
 mod deserted;
-mod seen;
+pub(crate) mod seen;
 mod sight;
 
 use crate::act::{Act, Deferred};

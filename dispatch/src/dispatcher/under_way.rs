@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 
 /// Where a dispatch stands, for its caller.
 pub(super) enum State<M: Send + Sync + 'static, R: Send + 'static> {
-    /// Whether dropping it cancels.
-    Begun(Arc<Record<M, R>>, bool),
+    /// Whether dropping it cancels; whether it was polled.
+    Begun(Arc<Record<M, R>>, bool, bool),
     Refused(Option<DispatchError<M>>),
     Over,
 }
@@ -19,7 +19,7 @@ pub(super) enum State<M: Send + Sync + 'static, R: Send + 'static> {
 impl<M: Send + Sync + 'static, R: Send + 'static> State<M, R> {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<DispatchOutcome<Option<R>>, DispatchError<M>>> {
         let told = match self {
-            Self::Begun(record, _) => ready!(record.poll(cx)),
+            Self::Begun(record, _, polled) => ready!(record.poll(cx, !std::mem::replace(polled, true))),
             Self::Refused(error) => {
                 let error = error.take().expect("polled after it was ready");
                 *self = Self::Over;
@@ -27,7 +27,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> State<M, R> {
             }
             Self::Over => panic!("polled after it was ready"),
         };
-        let Self::Begun(record, cancels) = self else { unreachable!("it was") };
+        let Self::Begun(record, cancels, _) = self else { unreachable!("it was") };
         *cancels = false;
         let result = result(record, told);
         *self = Self::Over;
@@ -57,7 +57,7 @@ fn result<M, R>(record: &Record<M, R>, told: Told<R>) -> Result<DispatchOutcome<
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Drop for State<M, R> {
     fn drop(&mut self) {
-        if let Self::Begun(record, true) = self {
+        if let Self::Begun(record, true, _) = self {
             record.decide(DispatchErrorKind::Cancelled);
         }
     }
@@ -70,7 +70,7 @@ pub struct Conversation<M: Send + Sync + 'static, R: Send + 'static>(pub(super) 
 impl<M: Send + Sync + 'static, R: Send + 'static> Conversation<M, R> {
     /// Lets it go on by itself; nobody learns of the outcome, but for dead letters.
     pub fn detach(mut self) {
-        if let State::Begun(_, cancels) = &mut self.0 {
+        if let State::Begun(_, cancels, _) = &mut self.0 {
             *cancels = false;
         }
     }

@@ -1,18 +1,39 @@
 //! Shared: the record as those see it who wait for something: the caller for its outcome, the handler for being cancelled.
-use super::{Record, Told};
+use super::{Inner, Record, Told};
 use crate::conversation::Verdict;
 use crate::outcome::History;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+
+/// Sees to it that `known` wakes the same as `waker`: exchanges it for `fresh`, a clone, if it does not. False if there is no clone
+/// yet: it is made without the lock, as what comes out is dropped, since both may be anybody's code.
+#[must_use]
+pub(crate) fn remember(known: &mut Option<Waker>, waker: &Waker, fresh: &mut Option<Waker>) -> bool {
+    if known.as_ref().is_some_and(|same| same.will_wake(waker)) {
+        return true;
+    }
+    if fresh.is_none() {
+        return false;
+    }
+    std::mem::swap(known, fresh);
+    true
+}
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Told<R>> {
+    /// Looks for the outcome; whoever asks for the first time mostly waits.
+    pub(crate) fn poll(&self, cx: &Context<'_>, first: bool) -> Poll<Told<R>> {
+        let mut fresh = first.then(|| cx.waker().clone());
         let mut inner = self.inner.lock();
-        let Some(verdict) = inner.told else {
-            let known = inner.caller.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-            let old = if known { None } else { inner.caller.replace(cx.waker().clone()) };
+        let verdict = loop {
+            if let Some(verdict) = inner.told {
+                break verdict;
+            }
+            let settled = remember(&mut inner.caller, cx.waker(), &mut fresh);
             drop(inner);
-            drop(old);
-            return Poll::Pending;
+            if settled {
+                return Poll::Pending;
+            }
+            fresh = Some(cx.waker().clone());
+            inner = self.inner.lock();
         };
         let told = Told {
             verdict,
@@ -29,14 +50,24 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     /// Whether the handler's work is not wanted any more.
     pub(crate) fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut inner = self.inner.lock();
-        if inner.deserted || inner.machine.is_unwanted() {
-            return Poll::Ready(());
+        self.poll_handler(cx, |inner| inner.deserted || inner.machine.is_unwanted())
+    }
+
+    /// Waits, for the handler, until something holds that it is woken for.
+    pub(super) fn poll_handler(&self, cx: &Context<'_>, holds: impl Fn(&Inner<M, R>) -> bool) -> Poll<()> {
+        let mut fresh = None;
+        loop {
+            let mut inner = self.inner.lock();
+            if holds(&inner) {
+                return Poll::Ready(());
+            }
+            let settled = remember(&mut inner.handler, cx.waker(), &mut fresh);
+            drop(inner);
+            if settled {
+                return Poll::Pending;
+            }
+            fresh = Some(cx.waker().clone());
         }
-        let old = inner.handler.replace(cx.waker().clone());
-        drop(inner);
-        drop(old);
-        Poll::Pending
     }
 
     /// The handler looks again whether it is cancelled.
