@@ -169,7 +169,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupSection<M, R> {
         let consumers = self.group.consumers.address().ok().map(|address| address.pid());
         // The tree may have been started anew since.
         let parent = consumers.and_then(|pid| self.group.runtime.info(pid)).and_then(|info| info.parent);
-        let group = parent.or_else(|| self.group.stem.get().map(|stem| stem.tree().pid()))?;
+        let group = parent.or_else(|| self.group.stem.get().map(|stem| stem.pid()))?;
         let conversations = self.group.conversations.pid();
         Some(Places { group, consumers, conversations })
     }
