@@ -378,8 +378,7 @@ impl Local {
         self.wake_all(woken);
         // Whoever took it off the list may have done so for a timer.
         self.kept_time.set(keeps.is_some() || taken);
-        // Woken by sockets alone it goes on as if it had not slept, but for a tick now and then: who lives by them sleeps after
-        // every other poll.
+        // Woken by sockets alone it goes on as if it had not slept, since it will soon again (decision 0023).
         let goes_on = self.by_io.get() && !self.kept_time.get() && !self.on_duty.get();
         self.polls_to_tick.set(if goes_on { self.polls_to_tick.get().min(IO_TICK_POLLS) } else { 0 });
     }
