@@ -3,7 +3,7 @@ mod group;
 mod workers;
 
 use colloquium::prelude::*;
-use colloquium::{ConsumerStateView, RoutingDecision, Simulation, Supervisor};
+use colloquium::{ConsumerStateView, RoutingDecision, Simulation, Supervisor, SupervisorState};
 use group::{Job, Made, gate, group_of};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,12 +94,12 @@ fn a_group_that_was_started_anew_is_seen_and_ended_as_it_is_now() {
         let group = group.start(&above).await.expect("it starts");
         let first = group.group().observe().expect("it was started").pid();
         runtime.exit(first, ExitReason::Kill);
-        until(&runtime, || group.group().observe().is_some_and(|tree| tree.pid() != first)).await;
+        let seen = || group.group().observe().expect("it was started").supervisor();
+        until(&runtime, || seen().pid != first && seen().state == SupervisorState::Up).await;
+        let children = above.which_children().await.expect("it answers");
+        assert_eq!(Some(seen().pid), children[0].pid);
         until(&runtime, || group.group().consumers()[0].is_eligible() && group.group().consumers()[0].starts == 2)
             .await;
-        let seen = group.group().observe().expect("it was started").supervisor();
-        let children = above.which_children().await.expect("it answers");
-        assert_eq!((Some(seen.pid), seen.state), (children[0].pid, colloquium::SupervisorState::Up));
         let _place = group.try_reserve().expect("a place");
         let own = group.clone();
         let waits = runtime.spawn(async move |_: Context<()>| {
