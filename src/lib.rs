@@ -21,7 +21,8 @@ pub mod prelude {
     pub use colloquium_dispatch::DispatchErrorKind::*;
     pub use colloquium_dispatch::{
         Consumer, ConsumerGroup, ConsumerRegistration, Deliveries, Delivery, DispatchConversation, DispatchError,
-        DispatchErrorKind, DispatchOutcome, Failure, OrFailure, Rooted, RoutingFunction, SECOND, SharedConsumer,
+        DispatchErrorKind, DispatchOutcome, Failure, MILLISECOND, OrFailure, Rooted, RoutingFunction, SECOND,
+        SharedConsumer,
     };
     pub use colloquium_runtime::{
         Address, Context, Down, Exit, ExitReason, Mailbox, MonitorRef, Pid, ReplyTo, Runtime,

@@ -57,7 +57,8 @@ fn the_result_comes_from_a_thread_that_is_no_workers() {
             let worker = thread_name();
             let pool = ctx.run_blocking(|_| thread_name()).await.expect("it returns");
             assert_eq!(pool, "colloquium-blocking");
-            assert!(worker.starts_with("colloquium-worker-"), "{worker}");
+            // Under load it may be a spare thread that polls.
+            assert!(worker.starts_with("colloquium-worker-") || worker.starts_with("colloquium-spare-"), "{worker}");
         })
         .await;
         assert_eq!(within(runtime.run_blocking(|_| 7)).await.expect("it returns"), 7);

@@ -198,6 +198,52 @@ fn a_handler_is_stopped_where_that_is_wanted() {
     });
 }
 
+/// R12, R14: a body that takes deliveries by itself hands on what it handles as handlers do, and is stopped there; nowhere else.
+#[test]
+fn what_a_body_handles_by_itself_hands_on_and_is_stopped() {
+    on_each_size(async |runtime| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (sees, dropped) = (Arc::clone(&seen), Arc::new(AtomicU64::new(0)));
+        let drops = Arc::clone(&dropped);
+        let body = move |mut inbox: colloquium::Deliveries<bool, u64>| {
+            let (sees, drops) = (Arc::clone(&sees), Arc::clone(&drops));
+            async move {
+                while let Some(work) = inbox.next().await {
+                    assert!(Inherited::current().is_none(), "nobody knows what it will do with it");
+                    let (sees, kept) = (&sees, Dropped(Arc::clone(&drops)));
+                    let handler = async |hangs: Delivery<bool>| {
+                        if *hangs {
+                            pending::<()>().await;
+                        }
+                        std::mem::forget(kept);
+                        let work = Inherited::current().expect("it is handled");
+                        sees.lock().expect("no panic").push((work.id(), work.deadline_for(work.process())));
+                        Ok(work.id())
+                    };
+                    work.handle(handler).await;
+                    assert!(Inherited::current().is_none(), "it ends with the handler's poll");
+                }
+            }
+        };
+        let group = ConsumerGroup::alike("bodies", 1, &ConsumerRegistration::process(body));
+        let group = group.on_cancel(OnCancel::Stop).cancel_grace(LONG).start(&*runtime).await.expect("it starts");
+        let pid = group.group().consumers()[0].pid;
+        let now = runtime.now();
+        assert_eq!(group.dispatch(false).id(70).deadline(SECOND).await.expect("completed").into_output(), 70);
+        let (id, until_then) = seen.lock().expect("no panic")[0];
+        assert!(id == 70 && until_then.is_some_and(|then| then >= now + SECOND && then <= runtime.now() + SECOND));
+        let conversation = group.dispatch(true).start();
+        until(&runtime, || group.group().consumers()[0].started == 1).await;
+        drop(conversation);
+        let late = group.dispatch(true).deadline(5 * MILLISECOND).await.expect_err("it hangs");
+        assert_eq!(late.kind(), DeadlineExceeded);
+        group.dispatch(false).await.expect("the consumer goes on");
+        assert_eq!(dropped.load(Ordering::SeqCst), 2);
+        let snapshot = group.group().snapshot();
+        assert_eq!((snapshot.consumers[0].pid, snapshot.totals.failed, snapshot.totals.crashed), (pid, 0, 0));
+    });
+}
+
 /// R14: the flag of blocking work is set by a cancel; its place and key are held until it has returned, stopped or not.
 #[test]
 fn blocking_work_is_told_of_a_cancel_and_holds_its_key() {

@@ -3,7 +3,7 @@ mod group;
 mod workers;
 
 use colloquium::prelude::*;
-use colloquium::{ConsumerStateView, RoutingDecision, Simulation, Supervisor};
+use colloquium::{ConsumerStateView, RoutingDecision, Simulation, Supervisor, SupervisorState};
 use group::{Job, Made, gate, group_of};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,6 +43,71 @@ fn a_handler_that_hangs_is_killed_though_its_conversation_was() {
         assert_eq!((totals.crashed, totals.completed), (1, 1), "{totals:?}");
         until(&runtime, || group.supervisor().is_empty()).await;
         assert_eq!(group.drain(LONG).await.left, 0);
+    });
+}
+
+/// R2: a handler whose poll does not return cannot be killed. Its consumer counts as wedged then, which is shown, and another process
+/// takes its place. What the old one completes in the end is counted, and its message never begins again.
+#[test]
+fn a_consumer_that_is_wedged_is_replaced_while_it_is_still_there() {
+    on_threads(async |runtime| {
+        let (stop, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stops, begins) = (Arc::clone(&stop), Arc::clone(&begun));
+        let function = move |spins: Delivery<bool>| {
+            let (stop, begun) = (Arc::clone(&stops), Arc::clone(&begins));
+            async move {
+                begun.fetch_add(u64::from(*spins), Ordering::SeqCst);
+                while *spins && !stop.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                Ok(())
+            }
+        };
+        let group = ConsumerGroup::alike("one", 1, &ConsumerRegistration::function(function)).max_wait(LONG);
+        let group = group.cancel_grace(5 * MILLISECOND).start(&*runtime).await.expect("it starts");
+        let old = group.group().consumers()[0].pid.expect("it is up");
+        let spins = group.dispatch(true).deadline(LONG).start();
+        until(&runtime, || begun.load(Ordering::SeqCst) == 1).await;
+        drop(spins);
+        group.dispatch(false).deadline(LONG).await.expect("another is in its place");
+        let view = &group.group().consumers()[0];
+        assert!(view.pid.is_some_and(|pid| pid != old), "{view:?}");
+        let children = group.group().observe().expect("it was started").children();
+        let consumers = children.filter_map(|child| child.subtree).next().expect("its consumers' supervisor");
+        assert_eq!(consumers.supervisor().wedged.iter().map(|wedged| wedged.pid).collect::<Vec<_>>(), [old]);
+        stop.store(true, Ordering::SeqCst);
+        until(&runtime, || group.supervisor().is_empty()).await;
+        let totals = group.group().snapshot().totals;
+        let starts = group.group().consumers()[0].starts;
+        assert_eq!((totals.completed, begun.load(Ordering::SeqCst), starts), (2, 1, 2), "{totals:?}");
+        assert_eq!(group.drain(LONG).await.left, 0);
+    });
+}
+
+/// R13: a group that its supervisor has started anew is seen and drained as it is now, and those who wait for room in it learn of its
+/// end.
+#[test]
+fn a_group_that_was_started_anew_is_seen_and_ended_as_it_is_now() {
+    on_each_size(async |runtime| {
+        let above = Supervisor::new().start(&runtime).await.expect("it starts");
+        let group = ConsumerGroup::alike("anew", 1, &group::Worker::registration()).waiting_room(0);
+        let group = group.start(&above).await.expect("it starts");
+        let first = group.group().observe().expect("it was started").pid();
+        runtime.exit(first, ExitReason::Kill);
+        let seen = || group.group().observe().expect("it was started").supervisor();
+        until(&runtime, || seen().pid != first && seen().state == SupervisorState::Up).await;
+        let children = above.which_children().await.expect("it answers");
+        assert_eq!(Some(seen().pid), children[0].pid);
+        until(&runtime, || group.group().consumers()[0].is_eligible() && group.group().consumers()[0].starts == 2)
+            .await;
+        let _place = group.try_reserve().expect("a place");
+        let own = group.clone();
+        let waits = runtime.spawn(async move |_: Context<()>| {
+            assert_eq!(own.reserve().await.map(drop).map_err(|error| error.kind()), Err(Closed));
+        });
+        until(&runtime, || group.group().snapshot().reserving == 1).await;
+        above.stop(LONG).await;
+        assert_eq!(waits.expect("room").ended().await, ExitReason::Normal);
     });
 }
 

@@ -1,11 +1,14 @@
 //! Driver: two runtimes in one program, a runtime that is dropped from within, and contexts that leave their bodies.
 mod workers;
 
-use colloquium::{Address, Context, ExitReason, LookupError, RegisterError, Runtime, SpawnError, TimedOut, charged};
-use std::future::poll_fn;
-use std::pin::pin;
+use colloquium::{
+    Address, Context, ExitReason, LookupError, Mailbox, RegisterError, Runtime, SpawnError, TimedOut, charged,
+};
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::task::Poll;
+use std::task::{Context as Polling, Poll, Wake, Waker};
 use std::time::Duration;
 use workers::{
     LONG, Msg, Probe, arrival, corpse, in_thread, mortal, on_each_size, on_sizes, on_threads, races, until, watcher,
@@ -62,6 +65,78 @@ fn pids_of_two_runtimes_differ_though_they_count_alike() {
         pids.dedup();
         assert_eq!(pids.len(), 200);
         other.shutdown(LONG).await.into_result().expect("nobody is wedged");
+    });
+}
+
+/// A waker of an executor that is not ours: it tells nobody, and does something when its last clone is dropped.
+struct Reenters(Box<dyn Fn() + Send + Sync>);
+
+impl Wake for Reenters {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Reenters {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
+/// Polls with such a waker, then with another: the first is dropped within that poll, and has `act` done then.
+fn exchange(mut future: Pin<&mut impl Future>, act: impl Fn() + Send + Sync + 'static) {
+    let (tell, told) = channel();
+    let reenters = Reenters(Box::new(move || {
+        act();
+        let _ = tell.send(());
+    }));
+    let waker = Waker::from(Arc::new(reenters));
+    assert!(future.as_mut().poll(&mut Polling::from_waker(&waker)).is_pending());
+    drop(waker);
+    assert!(told.try_recv().is_err(), "who waits has a clone");
+    assert!(future.as_mut().poll(&mut Polling::from_waker(Waker::noop())).is_pending());
+    told.try_recv().expect("it was exchanged");
+}
+
+/// Wakers are users' code: the drop of one that is not needed any more may ask for the very thing that was waited for.
+#[test]
+fn the_drop_of_a_foreign_waker_may_use_what_was_waited_for() {
+    on_threads(async |runtime| {
+        let handle = runtime.handle();
+        exchange(pin!(runtime.sleep(LONG)), {
+            let handle = handle.clone();
+            move || drop(handle.runtime_info())
+        });
+        let process = mortal(&runtime);
+        let own = process.clone();
+        exchange(pin!(process.ended()), move || drop(own.ended()));
+        exchange(pin!(runtime.whereis_or_wait::<Msg>("nobody", LONG)), {
+            let handle = handle.clone();
+            move || drop(handle.names())
+        });
+        let (open, opened) = channel::<()>();
+        let mut job = Box::pin(runtime.run_blocking(move |_| opened.recv().is_err()));
+        exchange(job.as_mut(), {
+            let handle = handle.clone();
+            move || drop(handle.runtime_info())
+        });
+        drop(open);
+        assert!(job.await.expect("it does not panic"));
+        let probe = Arc::new(colloquium::testing::Probe::<u8>::new(&runtime));
+        let own = Arc::downgrade(&probe);
+        exchange(pin!(probe.expect(LONG)), move || drop(own.upgrade().map(|own| own.received())));
+        // A full mailbox, a callee that does not answer, and a receive of one's own.
+        let full = runtime.build().mailbox(Mailbox::bounded(1)).spawn(async |_: Context<u8>| pending::<()>().await);
+        let full = full.expect("room");
+        full.send(1).expect("there is room for one");
+        let own = full.clone();
+        exchange(pin!(full.send_wait(2).no_timeout()), move || drop(own.send(3)));
+        let receives = runtime.spawn(async |mut ctx: Context<u8>| {
+            let own = ctx.address();
+            exchange(pin!(ctx.recv()), move || drop(own.send(4)));
+            assert_eq!(ctx.recv().await, 4);
+        });
+        assert_eq!(receives.expect("room").ended().await, ExitReason::Normal);
+        full.kill();
+        process.kill();
     });
 }
 

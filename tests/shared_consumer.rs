@@ -8,7 +8,7 @@ use group::{Gate, gate};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use workers::{LONG, on_each_size, until};
+use workers::{LONG, Probe, on_each_size, until};
 
 enum Task {
     /// Waits until so many are at it at once.
@@ -146,6 +146,29 @@ fn a_kill_is_nobodys_fault() {
         for conversation in both {
             assert_eq!(conversation.await.expect("it is tried again").attempts(), 2);
         }
+    });
+}
+
+/// R3: what came along a link of the process makes all suspect that had begun there, and counts as an attempt of each; of what waited,
+/// it does not.
+#[test]
+fn an_abnormal_exit_along_a_link_makes_all_that_had_begun_suspect() {
+    on_each_size(async |runtime| {
+        let group = hosts(1, 2).attempts(1).start(&*runtime).await.expect("it starts");
+        let both: Vec<_> = (0..2).map(|_| group.dispatch(Task::Hang).start()).collect();
+        started(&runtime, &group, 2).await;
+        let waits = group.dispatch(Task::OnceMore(AtomicU64::new(1))).start();
+        let linked = Probe::new(&runtime);
+        linked.link(group.group().consumers()[0].pid.expect("it is up"));
+        runtime.exit(linked.pid(), ExitReason::error("its other half"));
+        for conversation in both {
+            let error = conversation.await.expect_err("that was its only attempt");
+            assert_eq!((error.kind(), error.attempts().len()), (Poisoned, 1));
+            assert_eq!(error.attempts()[0].reached, Reached::Started);
+        }
+        assert_eq!(waits.await.expect("it had not begun").attempts(), 1);
+        let totals = group.group().snapshot().totals;
+        assert_eq!((totals.crashed, totals.lost, totals.restarts), (0, 2, 1), "suspects are not blamed: {totals:?}");
     });
 }
 

@@ -227,6 +227,9 @@ impl<M> fmt::Debug for Delivery<M> {
 ///
 /// Dropped unanswered, it has failed and is tried elsewhere. If its consumer ends, it is blamed for that only if the consumer
 /// panicked with it in hand.
+///
+/// What the body does with it in hand is its own: calls and dispatches inherit nothing of it, and nothing stops it when the
+/// result is not wanted any more ([`Delivery::cancelled`] tells). [`Work::handle`] is otherwise: it does as handlers are done by.
 #[must_use = "dropped unanswered, the message is tried elsewhere"]
 pub struct Work<M: Send + Sync + 'static, R: Send + 'static> {
     delivery: Delivery<M>,

@@ -1,6 +1,7 @@
 //! Driver: handlers that run side by side in one process, each polled when it was woken.
 use crate::consumer::Open;
 use crate::failure::Failure;
+use crate::record::seen::remember;
 use parking_lot::Mutex;
 use slab::Slab;
 use std::future::Future;
@@ -65,14 +66,17 @@ impl Wake for Bell {
 impl Door {
     /// The process comes to look: who has rung. From now on that waker is woken.
     fn look(&self, waker: &Waker) -> Vec<usize> {
-        let mut rung = self.0.lock();
-        let known = rung.process.as_ref().is_some_and(|process| process.will_wake(waker));
-        // A waker of the runtime's own: its clone is no code of users'.
-        let old = if known { None } else { rung.process.replace(waker.clone()) };
-        let members = std::mem::take(&mut rung.members);
-        drop(rung);
-        drop(old);
-        members
+        let mut fresh = None;
+        loop {
+            let mut rung = self.0.lock();
+            if remember(&mut rung.process, waker, &mut fresh) {
+                let members = std::mem::take(&mut rung.members);
+                drop(rung);
+                return members;
+            }
+            drop(rung);
+            fresh = Some(waker.clone());
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub enum OnCancel {
     #[default]
     Finish,
     /// It is dropped at its next await, and its consumer goes on. Its blocking work is told by its flag and waited for. (Bodies
-    /// that take deliveries by themselves are only told.)
+    /// that take deliveries by themselves are only told, but for what they do within [`Work::handle`](crate::Work::handle).)
     Stop,
 }
 
@@ -295,9 +295,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
 
     /// Waits until something holds that comes about by messages being done with.
     pub(crate) fn poll_until(&self, cx: &Context<'_>, holds: impl Fn() -> bool) -> Poll<()> {
+        let waker = cx.waker().clone();
         let mut watching = self.watching.lock();
-        if !watching.iter().any(|waker| waker.will_wake(cx.waker())) {
-            watching.push(cx.waker().clone());
+        if !watching.iter().any(|known| known.will_wake(&waker)) {
+            watching.push(waker);
         }
         self.watched.store(true, Ordering::SeqCst);
         drop(watching);

@@ -5,6 +5,7 @@ use crate::group::Group;
 use crate::metrics::GroupMetrics;
 use crate::outcome::DispatchErrorKind;
 use crate::registration::{ConsumerRegistration, Registration, child};
+use crate::root::Stem;
 use crate::routing::{RoutingFunction, RoutingSlot, hash_of};
 use crate::section::GroupSection;
 use crate::view::{ConsumerId, ConsumerStateView, GroupTotals};
@@ -196,10 +197,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
         GroupSection::new(&self.group)
     }
 
-    /// Sees the group's tree; `None` before it is started.
+    /// Sees the group's tree, as it is now; `None` before it is started. Ask anew when its supervisor has started it anew.
     #[must_use]
     pub fn observe(&self) -> Option<Observer> {
-        self.group.stem.get().map(|stem| stem.tree().observe())
+        self.group.stem.get().map(Stem::observe)
     }
 
     /// The slot of its routing function, in which another can be put.

@@ -17,6 +17,10 @@ use std::time::Duration;
 ///
 /// It holds up to its room of them at a time. Being asked to stop is seen when it asks for the next delivery; a body that does
 /// not is killed after a while.
+///
+/// Calls and dispatches of the body inherit no deadline, number or span of what it has in hand, since nobody can know for which
+/// delivery it makes them, and [`OnCancel::Stop`](crate::OnCancel::Stop) does not stop it. What it does for one delivery it does within
+/// [`Work::handle`], for both; several of these it may poll side by side.
 pub struct Deliveries<M, R> {
     ctx: Context<ConsumerMessage<M, R>>,
     process: Arc<Process<M, R>>,

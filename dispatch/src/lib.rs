@@ -46,6 +46,7 @@ pub mod fields;
 #[cfg(doctest)]
 mod forbidden;
 mod group;
+mod hand;
 mod handle;
 mod inbox;
 mod keeper;
@@ -101,3 +102,6 @@ pub use view::{ConsumerId, ConsumerStateView, GroupTotals};
 
 /// One second; durations read well as `10 * SECOND`.
 pub const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// One millisecond: `50 * MILLISECOND`.
+pub const MILLISECOND: std::time::Duration = std::time::Duration::from_millis(1);

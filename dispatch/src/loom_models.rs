@@ -4,6 +4,8 @@
 //! The machines are the real ones ([`Machine`], [`Yard`]); around them stand loom's locks, taken in the order of the real ones
 //! (a message's record, then the yard; places are granted when both are free), and the steps of `record.rs`, `act.rs` and
 //! `group.rs`, without what they say to processes.
+mod slots;
+
 use crate::blame::End;
 use crate::conversation::{Decided, Last, Machine, Next, Phase, Start, Terms, Verdict, Wanted};
 use crate::outcome::DispatchErrorKind::{self, Cancelled, DeadlineExceeded};
@@ -63,7 +65,11 @@ struct World {
 impl World {
     /// One consumer with room for one delivery, and so many messages that come in one after the other.
     fn new(messages: usize, terms: Terms) -> Arc<Self> {
-        let bounds = Bounds { waiting: 8, per_key: 8, max_wait: Duration::from_secs(60) };
+        Self::bounded(messages, terms, 8)
+    }
+
+    fn bounded(messages: usize, terms: Terms, waiting: usize) -> Arc<Self> {
+        let bounds = Bounds { waiting, per_key: 8, max_wait: Duration::from_secs(60) };
         let mut yard = Yard::new(bounds, 7);
         let consumer = yard.seats.join(1, [].into());
         drop(yard.up(consumer, Process, NOW));

@@ -8,7 +8,7 @@
 mod birth;
 mod blocking;
 mod deserted;
-mod seen;
+pub(crate) mod seen;
 mod sight;
 
 use crate::act::{Act, Deferred};

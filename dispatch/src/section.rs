@@ -7,6 +7,7 @@ use crate::group::{Group, YardOf};
 use crate::limits::KILL_PATIENCE;
 use crate::picture::{CLASSES, ConsumerPart, ConsumerPicture, Crowd, Held, Letters, Picture, Places, Spot, Talk};
 use crate::record::Record;
+use crate::root::Stem;
 use crate::view::ConsumerId;
 use colloquium_supervisor::tree::{Attention, Section, Severity, Shown, State};
 use indexmap::IndexMap;
@@ -169,7 +170,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupSection<M, R> {
         let consumers = self.group.consumers.address().ok().map(|address| address.pid());
         // The tree may have been started anew since.
         let parent = consumers.and_then(|pid| self.group.runtime.info(pid)).and_then(|info| info.parent);
-        let group = parent.or_else(|| self.group.stem.get().map(|stem| stem.tree().pid()))?;
+        let group = parent.or_else(|| self.group.stem.get().map(Stem::pid))?;
         let conversations = self.group.conversations.pid();
         Some(Places { group, consumers, conversations })
     }

@@ -151,25 +151,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             let group = self.shared();
             let slot = Slot { dispatcher: self.clone(), number: group.stand_in_line()?, spent: false };
             // The group's tree may end without anybody to say so: with its runtime, or by a kill.
-            let tree = group.stem.get().map(|stem| stem.tree().address().clone());
-            let mut ended = pin!(async {
-                if let Some(tree) = tree {
-                    tree.ended().await;
-                }
-            });
-            let mut watching = true;
+            let mut ended = pin!(group.ended());
             let state = poll_fn(|cx| {
                 if let Poll::Ready(state) = group.poll_slot(slot.number, cx) {
                     return Poll::Ready(Some(state));
                 }
-                if watching && ended.as_mut().poll(cx).is_ready() {
-                    watching = false;
-                    // Started anew by its own supervisor, it goes on.
-                    if !group.keeper.address().is_ok_and(|keeper| keeper.is_alive()) {
-                        return Poll::Ready(None);
-                    }
-                }
-                Poll::Pending
+                ended.as_mut().poll(cx).map(|()| None)
             });
             match state.await {
                 Some(SlotState::Held) => return Ok(slot),
@@ -182,6 +169,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
+    /// Waits until its node has ended. Started anew by its own supervisor, it goes on.
+    async fn ended(&self) {
+        match self.stem.get() {
+            Some(stem) => {
+                let closed = || !self.keeper.address().is_ok_and(|keeper| keeper.is_alive());
+                stem.ended(&self.runtime, closed).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
     fn stand_in_line(&self) -> Result<SlotNumber, ReserveError> {
         let (now, caller) = (self.runtime.now(), self.runtime.current());
         let until = now.saturating_add(self.options.deadline);

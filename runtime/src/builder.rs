@@ -87,7 +87,7 @@ impl Builder {
     ///
     /// A stall is reported ([`Handle::stalls`](crate::Handle::stalls) says what of it), and a spare thread takes over what
     /// the worker was about to run; at this time at the latest, and not before half of it. While any process runs, a
-    /// thread of the runtime's own looks at the workers twice in this time.
+    /// thread of the runtime's own looks at the workers four times in this time.
     pub fn stall_limit(mut self, limit: Duration) -> Self {
         self.limits.stall = limit;
         self

@@ -103,12 +103,13 @@ impl Lifecycle {
 
     /// The report, once there is one.
     pub(crate) fn report(&self, waker: &Waker) -> Option<ShutdownReport> {
+        let waker = waker.clone();
         let mut end = self.end.lock();
         if let Some(report) = &end.report {
             return Some(report.clone());
         }
-        if !end.waiting.iter().any(|known| known.will_wake(waker)) {
-            end.waiting.push(waker.clone());
+        if !end.waiting.iter().any(|known| known.will_wake(&waker)) {
+            end.waiting.push(waker);
         }
         None
     }

@@ -21,6 +21,8 @@ pub(crate) const OLDEST_NEWBORN: u32 = 16;
 pub(crate) const TICK_POLLS: u32 = 128;
 /// Polls between two glances at the clock that only ask whether the tick is overdue.
 pub(crate) const PEEK_POLLS: u32 = 32;
+/// The most polls to the next tick of a worker that sockets have woken: about as long as one that is busy goes without.
+pub(crate) const IO_TICK_POLLS: u32 = 16;
 /// What a tick should not take longer than; slower polls make ticks shorter.
 pub(crate) const TICK: Duration = Duration::from_micros(100);
 /// Runs from the LIFO slot in a row before the queue gets its turn, so that a pair cannot starve the rest.
@@ -49,7 +51,7 @@ pub(crate) const STALL_MOST_MILLIS: usize = 3_600_000;
 pub(crate) const SPARES: usize = 16;
 /// Looks in a row at which all workers sleep before the overseer sleeps too, so that a wake-up now and then does not wake
 /// two threads.
-pub(crate) const QUIET_LOOKS: u32 = 4;
+pub(crate) const QUIET_LOOKS: u32 = 8;
 /// Stalls that are over and remembered.
 pub(crate) const STALLS_KEPT: usize = 64;
 /// Reports of stalls that wait for a slow listener; more are counted and told with the next.

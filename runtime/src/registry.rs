@@ -136,12 +136,13 @@ impl Registry {
 
     /// The live process that has the name, or a ticket by which `waker` waits for one.
     pub(crate) fn find_or_wait(&self, name: &Arc<str>, waker: &Waker) -> Result<AnyProcess, u64> {
+        let waker = waker.clone();
         let mut shard = self.shard(name).lock();
         if let Some(holder) = shard.holders.get(name).filter(|holder| holder.head().is_alive()) {
             return Ok(AnyProcess::clone(holder));
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        shard.waiters.entry(Arc::clone(name)).or_default().push((ticket, waker.clone()));
+        shard.waiters.entry(Arc::clone(name)).or_default().push((ticket, waker));
         Err(ticket)
     }
 

@@ -37,7 +37,7 @@ pub struct Stall {
     pub worker: usize,
     /// When it was noticed.
     pub at: SystemTime,
-    /// For how long it has run, or had when it was over; less than that by half of the limit at most.
+    /// For how long it has run, or had when it was over; less than that by a quarter of the limit at most.
     pub lasted: Duration,
     /// It has awaited since, or ended.
     pub over: bool,

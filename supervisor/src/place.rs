@@ -142,6 +142,7 @@ pub(crate) struct Waiting<'a, M> {
 impl<M: Send + 'static> Waiting<'_, M> {
     /// A live occupant, or that there will be none.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Address<M>, Unavailable>> {
+        let waker = cx.waker().clone();
         let mut inner = self.spot.inner.lock();
         match &inner.occupant {
             Occupant::Up(address) if address.is_alive() => return Poll::Ready(Ok(address.clone())),
@@ -149,7 +150,7 @@ impl<M: Send + 'static> Waiting<'_, M> {
             // One that is dead has not been seen to by its supervisor yet.
             Occupant::Up(_) | Occupant::Vacant(_) | Occupant::Stopped | Occupant::Gone => {}
         }
-        let old = inner.waiting.insert(self.ticket, cx.waker().clone());
+        let old = inner.waiting.insert(self.ticket, waker);
         drop(inner);
         drop(old);
         Poll::Pending

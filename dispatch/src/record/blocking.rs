@@ -49,13 +49,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     /// Waits until no closure runs.
     pub(crate) fn poll_unblocked(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut inner = self.inner.lock();
-        if !self.is_blocking() {
-            return Poll::Ready(());
-        }
-        let old = inner.handler.replace(cx.waker().clone());
-        drop(inner);
-        drop(old);
-        Poll::Pending
+        self.poll_handler(cx, |_| !self.is_blocking())
     }
 }

@@ -4,8 +4,22 @@ use crate::conversation::Verdict;
 use crate::outcome::{Attempt, DispatchErrorKind};
 use crate::view::ConsumerId;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+/// Sees to it that `known` wakes the same as `waker`: exchanges it for `fresh`, a clone, if it does not. False if there is no clone
+/// yet: it is made without the lock, as what comes out is dropped, since both may be anybody's code.
+#[must_use]
+pub(crate) fn remember(known: &mut Option<Waker>, waker: &Waker, fresh: &mut Option<Waker>) -> bool {
+    if known.as_ref().is_some_and(|same| same.will_wake(waker)) {
+        return true;
+    }
+    if fresh.is_none() {
+        return false;
+    }
+    std::mem::swap(known, fresh);
+    true
+}
 
 /// What the caller gets.
 pub(crate) enum Told<R> {
@@ -21,21 +35,16 @@ pub(crate) enum Told<R> {
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     pub(crate) fn poll(self: &Arc<Self>, cx: &Context<'_>) -> Poll<Told<R>> {
+        let mut fresh = None;
         let mut inner = self.inner.lock();
-        if inner.told.is_none() {
-            if inner.caller.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                return Poll::Pending;
-            }
-            // A foreign one's clone is not to be made under the lock.
+        while inner.told.is_none() {
+            let settled = remember(&mut inner.caller, cx.waker(), &mut fresh);
             drop(inner);
-            let waker = cx.waker().clone();
-            inner = self.inner.lock();
-            if inner.told.is_none() {
-                let old = inner.caller.replace(waker);
-                drop(inner);
-                drop(old);
+            if settled {
                 return Poll::Pending;
             }
+            fresh = Some(cx.waker().clone());
+            inner = self.inner.lock();
         }
         let told = inner.take_told();
         inner.attended = false;
@@ -62,14 +71,24 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     /// Whether the handler's work is not wanted any more.
     pub(crate) fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut inner = self.inner.lock();
-        if inner.deserted || inner.machine.is_unwanted() {
-            return Poll::Ready(());
+        self.poll_handler(cx, |inner| inner.deserted || inner.machine.is_unwanted())
+    }
+
+    /// Waits, for the handler, until something holds that it is woken for.
+    pub(super) fn poll_handler(&self, cx: &Context<'_>, holds: impl Fn(&Inner<M, R>) -> bool) -> Poll<()> {
+        let mut fresh = None;
+        loop {
+            let mut inner = self.inner.lock();
+            if holds(&inner) {
+                return Poll::Ready(());
+            }
+            let settled = remember(&mut inner.handler, cx.waker(), &mut fresh);
+            drop(inner);
+            if settled {
+                return Poll::Pending;
+            }
+            fresh = Some(cx.waker().clone());
         }
-        let old = inner.handler.replace(cx.waker().clone());
-        drop(inner);
-        drop(old);
-        Poll::Pending
     }
 
     /// The handler looks again whether it is cancelled.

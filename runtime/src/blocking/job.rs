@@ -71,12 +71,18 @@ impl<F, T> JobCell<F, T> {
 
     /// Looks for the outcome; while there is none, `waker` is called at the next change.
     pub(crate) fn poll(&self, waker: &Waker) -> Outcome<F, T> {
+        let mut fresh = None;
         let mut state = self.state.lock();
-        if let State::Queued(_, known) | State::Running(known) = &mut *state {
-            let unused = (!known.will_wake(waker)).then(|| std::mem::replace(known, waker.clone()));
+        while let State::Queued(_, known) | State::Running(known) = &mut *state {
+            let same = known.will_wake(waker);
+            let unused = if same { None } else { fresh.take().map(|fresh| std::mem::replace(known, fresh)) };
             drop(state);
-            drop(unused);
-            return Outcome::NotYet;
+            if same || unused.is_some() {
+                return Outcome::NotYet;
+            }
+            // Without the lock, as what is unused is dropped: both may be anybody's code.
+            fresh = Some(waker.clone());
+            state = self.state.lock();
         }
         let last = std::mem::replace(&mut *state, State::Over);
         drop(state);

@@ -134,11 +134,14 @@ impl<M: Send + 'static> Context<M> {
             head.note_idle();
             return Poll::Pending;
         }
+        if !own {
+            return self.draw_for(waker);
+        }
         let mut inner = self.control.inner.lock();
         let core = &inner.core;
         let plain = core.fate.is_none() && core.signals.is_none() && !head.drops_oldest;
         let small = inner.messages.len() == 1 && inner.messages.capacity() <= MAILBOX_KEEPS;
-        if plain && own && for_good && small && inner.nobody_waits() {
+        if plain && for_good && small && inner.nobody_waits() {
             let message = inner.messages.pop_front().expect("there is one");
             // Under the lock, so that no sender finds the mailbox full that is empty, and waits.
             head.took(1);
@@ -150,8 +153,25 @@ impl<M: Send + 'static> Context<M> {
             self.drawn.skip(1);
             return Poll::Ready(Draw::Taken(message));
         }
-        draw_any(inner, &self.control.head, &mut self.drawn, &mut self.aside, waker)
+        draw_any(inner, &self.control.head, &mut self.drawn, &mut self.aside, Asker::Process)
     }
+
+    /// As [`Self::draw`], for a part of the body, for another's or for nobody.
+    #[inline(never)]
+    fn draw_for(&mut self, waker: Option<&Waker>) -> Poll<Draw<M>> {
+        // Before the lock is taken: it is anybody's, and its clone may do anything.
+        let asker = waker.cloned().map_or(Asker::Nobody, Asker::Part);
+        draw_any(self.control.inner.lock(), &self.control.head, &mut self.drawn, &mut self.aside, asker)
+    }
+}
+
+/// Who is to be woken when there is something.
+enum Asker {
+    /// The process as a whole, whose waker its core has.
+    Process,
+    /// A part of its body, or another who has got hold of its context.
+    Part(Waker),
+    Nobody,
 }
 
 /// What came out of the shared part.
@@ -185,10 +205,10 @@ fn draw_any<M>(
     head: &Head,
     drawn: &mut Drawn<M>,
     aside: &mut Option<Box<Aside<M>>>,
-    waker: Option<&Waker>,
+    asker: Asker,
 ) -> Poll<Draw<M>> {
     if inner.core.fate.is_some() {
-        return end_of_reception(inner, head, waker);
+        return end_of_reception(inner, head, asker);
     }
     let admitted = if inner.nobody_waits() { Vec::new() } else { inner.admit(head) };
     let one_by_one = head.drops_oldest;
@@ -197,7 +217,7 @@ fn draw_any<M>(
         return Poll::Ready(Draw::All);
     }
     let one = match (inner.messages.len(), inner.core.signals.take()) {
-        (0, None) => return park(inner, head, drawn, waker),
+        (0, None) => return park(inner, head, drawn, asker),
         (1, None) => inner.messages.pop_front(),
         (_, None) if one_by_one => inner.messages.pop_front(),
         (_, signals) => {
@@ -221,18 +241,18 @@ fn draw_any<M>(
 }
 
 /// Nothing is there: the next push is to wake whoever polls.
-fn park<M>(mut inner: InnerGuard<'_, M>, head: &Head, drawn: &mut Drawn<M>, waker: Option<&Waker>) -> Poll<Draw<M>> {
+fn park<M>(mut inner: InnerGuard<'_, M>, head: &Head, drawn: &mut Drawn<M>, asker: Asker) -> Poll<Draw<M>> {
     let mut old = None;
-    if let Some(waker) = waker {
+    if !matches!(asker, Asker::Nobody) {
         inner.core.waiting = true;
-        old = set_receiver(&mut inner, head, waker);
         head.note_idle();
-        if is_own(head, waker) {
+        if matches!(asker, Asker::Process) {
             drawn.see_empty(head.arrived.load(Ordering::Relaxed));
         } else {
             // The process as a whole, if it comes next, must take the wake-up over.
             drawn.forget_empty();
         }
+        old = set_receiver(&mut inner, asker);
     }
     let large =
         if inner.messages.capacity() > MAILBOX_KEEPS { Some(std::mem::take(&mut inner.messages)) } else { None };
@@ -243,19 +263,20 @@ fn park<M>(mut inner: InnerGuard<'_, M>, head: &Head, drawn: &mut Drawn<M>, wake
 }
 
 /// Remembers who polls, if that is not the process as a whole. What was remembered comes out.
-fn set_receiver<M>(inner: &mut InnerGuard<'_, M>, head: &Head, waker: &Waker) -> Option<Waker> {
-    if is_own(head, waker) {
-        return inner.core.extra.as_mut().and_then(|extra| extra.receiver.take());
+fn set_receiver<M>(inner: &mut InnerGuard<'_, M>, asker: Asker) -> Option<Waker> {
+    match asker {
+        Asker::Process => inner.core.extra.as_mut().and_then(|extra| extra.receiver.take()),
+        Asker::Part(waker) => inner.core.extra().receiver.replace(waker),
+        Asker::Nobody => None,
     }
-    inner.core.extra().receiver.replace(waker.clone())
 }
 
 /// The process is doomed: nothing is received any more, and its next poll ends it.
-fn end_of_reception<M>(mut inner: InnerGuard<'_, M>, head: &Head, waker: Option<&Waker>) -> Poll<Draw<M>> {
+fn end_of_reception<M>(mut inner: InnerGuard<'_, M>, head: &Head, asker: Asker) -> Poll<Draw<M>> {
     let gone = head.is_gone();
-    let old = waker.filter(|_| !gone).and_then(|waker| set_receiver(&mut inner, head, waker));
+    let unused = if gone { (None, Some(asker)) } else { (set_receiver(&mut inner, asker), None) };
     drop(inner);
-    drop(old);
+    drop(unused);
     assert!(!gone, "process {} has ended, and its Context was moved out of its body", head.pid);
     Poll::Pending
 }

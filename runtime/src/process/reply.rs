@@ -70,18 +70,17 @@ impl<T> ReplyCell<T> {
 
     /// Looks for the answer. While there is none, `waker` will be called at the next change. With `await_end`, a
     /// dropped answer counts as none: the callee is known to be dying, and its end will be told.
-    pub(crate) fn poll(&self, waker: &Waker, await_end: impl FnOnce() -> bool) -> (Answer<T>, Option<TimerId>) {
+    pub(crate) fn poll(&self, waker: &Waker, await_end: impl Fn() -> bool) -> (Answer<T>, Option<TimerId>) {
+        let mut fresh = None;
         let mut inside = self.0.lock();
-        let known = match &mut inside.state {
-            State::Waiting(known) => Some(known),
-            State::Dropped(known) if await_end() => Some(known),
-            _ => None,
-        };
-        if let Some(known) = known {
-            let unused = remember(known, waker);
+        while let Some(known) = inside.state.awaited(&await_end) {
+            let settled = remember(known, waker, &mut fresh);
             drop(inside);
-            drop(unused);
-            return (Answer::NotYet, None);
+            if settled {
+                return (Answer::NotYet, None);
+            }
+            fresh = Some(waker.clone());
+            inside = self.0.lock();
         }
         let state = std::mem::replace(&mut inside.state, State::Abandoned);
         let timer = inside.timer.take();
@@ -149,13 +148,29 @@ impl<T> ReplyCell<T> {
     }
 }
 
-/// Stores `waker` unless it would wake the same; what was there comes out, to be dropped after unlocking.
-#[must_use]
-fn remember(known: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
-    match known {
-        Some(same) if same.will_wake(waker) => None,
-        _ => known.replace(waker.clone()),
+impl<T> State<T> {
+    /// Where the waker stands, if the answer is still waited for.
+    fn awaited(&mut self, await_end: impl Fn() -> bool) -> Option<&mut Option<Waker>> {
+        match self {
+            Self::Waiting(known) => Some(known),
+            Self::Dropped(known) if await_end() => Some(known),
+            _ => None,
+        }
     }
+}
+
+/// Sees to it that `known` wakes the same as `waker`: exchanges it for `fresh`, a clone, if it does not. False if there is no clone
+/// yet: it is made without the lock, as what comes out is dropped, since both may be anybody's code.
+#[must_use]
+pub(crate) fn remember(known: &mut Option<Waker>, waker: &Waker, fresh: &mut Option<Waker>) -> bool {
+    if known.as_ref().is_some_and(|same| same.will_wake(waker)) {
+        return true;
+    }
+    if fresh.is_none() {
+        return false;
+    }
+    std::mem::swap(known, fresh);
+    true
 }
 
 /// One who waits for a process to answer or to end.
@@ -192,8 +207,8 @@ impl<T: Send> Pending for ReplyCell<T> {
         let mut inside = self.0.lock();
         let State::Waiting(waker) = &mut inside.state else { return };
         let waker = waker.take();
-        // The asker may have to wait on for the end, so the waker stays.
-        inside.state = State::Dropped(waker.clone());
+        // The asker may have to wait on for the end: then it leaves its waker anew, when it has been woken by this one.
+        inside.state = State::Dropped(None);
         drop(inside);
         if let Some(waker) = waker {
             waker.wake();
@@ -201,8 +216,9 @@ impl<T: Send> Pending for ReplyCell<T> {
     }
 
     fn linger(&self) {
-        let waker = match &self.0.lock().state {
-            State::Waiting(waker) | State::Dropped(waker) => waker.clone(),
+        // It is left anew by the poll that this brings about.
+        let waker = match &mut self.0.lock().state {
+            State::Waiting(waker) | State::Dropped(waker) => waker.take(),
             _ => None,
         };
         if let Some(waker) = waker {

@@ -170,6 +170,7 @@ impl<M: Send + 'static> Control<M> {
             Err((Refusal::Dead, message)) => return Err(message),
             Err((Refusal::Full, message)) => message,
         };
+        let waker = waker.clone();
         let mut inner = self.inner.lock();
         if inner.core.fate.is_some() {
             drop(inner);
@@ -178,7 +179,7 @@ impl<M: Send + 'static> Control<M> {
         let senders = inner.senders.get_or_insert_with(|| Box::new(Senders::new(None)));
         let ticket = senders.next_ticket;
         senders.next_ticket += 1;
-        senders.queue.push_back(Waiting { ticket, message, waker: Some(waker.clone()) });
+        senders.queue.push_back(Waiting { ticket, message, waker: Some(waker) });
         // Room may have come between the push and here; and the receiver looks at the queue under this lock only.
         let wakers = inner.admit(&self.head);
         let still_waits = inner.senders.as_ref().is_some_and(|senders| senders.find(ticket).is_some());
@@ -189,6 +190,7 @@ impl<M: Send + 'static> Control<M> {
 
     /// Asks how the ticket stands, and whom to wake when that changes.
     pub(crate) fn poll_ticket(&self, ticket: u64, waker: &Waker) -> Turn<M> {
+        let waker = waker.clone();
         let mut inner = self.inner.lock();
         let dead = inner.core.fate.is_some();
         let Some(senders) = inner.senders.as_mut() else { return Turn::LetIn };
@@ -198,7 +200,7 @@ impl<M: Send + 'static> Control<M> {
             return removed.map_or(Turn::LetIn, |waiting| Turn::Refused(waiting.message));
         }
         let Some(at) = senders.find(ticket) else { return Turn::LetIn };
-        let old = senders.queue[at].waker.replace(waker.clone());
+        let old = senders.queue[at].waker.replace(waker);
         drop(inner);
         drop(old);
         Turn::NotYet

@@ -1,6 +1,6 @@
 //! Driver: the thread that watches the workers: it relieves those that are stuck and has them reported.
 //!
-//! It reads poll counters, twice in each `stall_limit`, while any worker is awake; when all sleep, so does it
+//! It reads poll counters, four times in each `stall_limit`, while any worker is awake; when all sleep, so does it
 //! ([`super::vigil`]). It runs no user code, since that could be what is stuck: a subscriber of `tracing`, for one, may wait
 //! for a lock that the stuck process holds. So reports go out on a thread of their own.
 use crate::builder::spawn_thread;
@@ -8,12 +8,13 @@ use crate::clock::nanos;
 use crate::limits::{PARK, QUIET_LOOKS};
 use crate::scheduler::fresh::Wait;
 use crate::scheduler::spare::Given;
-use crate::scheduler::stall::{Finding, Sample, Standstill};
+use crate::scheduler::stall::{Finding, Sample, Standstill, interval};
 use crate::scheduler::worker::stand_by;
 use crate::scheduler::{Home, Scheduler, inject};
 use crate::shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The body of the overseer's thread.
 pub(crate) fn oversee(home: &Arc<Home>) {
@@ -35,7 +36,7 @@ pub(crate) fn oversee(home: &Arc<Home>) {
             scheduler.vigil.wait(PARK);
             known.clear();
         } else {
-            scheduler.vigil.wait(limit / 2);
+            scheduler.vigil.wait(Duration::from_nanos(interval(nanos(limit))));
         }
     }
     shared.stalls.let_go();

@@ -2,7 +2,7 @@
 mod waits;
 
 use crate::clock::nanos;
-use crate::limits::{HANDED_ON, OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
+use crate::limits::{HANDED_ON, IO_TICK_POLLS, OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
 use crate::scheduler::idle::Idle;
@@ -238,14 +238,16 @@ impl Local {
     /// Looks everywhere for a while.
     fn search(&self) -> Option<Task> {
         let shared = &self.home.shared;
+        // Who lives by sockets finds its next work in the poller: what others have it sees at its last look before it sleeps.
+        if self.by_io.get() {
+            return None;
+        }
         if !self.searching.get() {
             if !shared.scheduler.idle.start_search() {
                 return None;
             }
             self.searching.set(true);
         }
-        // Who lives by sockets finds its next work in the poller.
-        let patience = if self.by_io.get() { 0 } else { nanos(SEARCH) };
         let began = shared.clock.peek();
         let mut watch = Watch::new(self.home.index, shared.scheduler.remotes(), began);
         loop {
@@ -256,7 +258,7 @@ impl Local {
             if let Some(task) = watch.steal(now, &shared.scheduler, &self.queues.newborn) {
                 return self.count_steal(Some(task));
             }
-            if now.saturating_sub(began) >= patience && !watch.is_hungry() {
+            if now.saturating_sub(began) >= nanos(SEARCH) && !watch.is_hungry() {
                 return None;
             }
             (0..8).for_each(|_| std::hint::spin_loop());
@@ -376,7 +378,9 @@ impl Local {
         self.wake_all(woken);
         // Whoever took it off the list may have done so for a timer.
         self.kept_time.set(keeps.is_some() || taken);
-        self.polls_to_tick.set(0);
+        // Woken by sockets alone it goes on as if it had not slept, since it will soon again (decision 0023).
+        let goes_on = self.by_io.get() && !self.kept_time.get() && !self.on_duty.get();
+        self.polls_to_tick.set(if goes_on { self.polls_to_tick.get().min(IO_TICK_POLLS) } else { 0 });
     }
 
     /// Wakes those whose sockets are ready.

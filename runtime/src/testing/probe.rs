@@ -91,7 +91,9 @@ impl<M: Send + 'static> Probe<M> {
         });
         let mut ended = pin!(self.address.ended());
         let told = poll_fn(|cx| {
-            self.shared.lock().test = Some(cx.waker().clone());
+            let waker = cx.waker().clone();
+            let old = self.shared.lock().test.replace(waker);
+            drop(old);
             let said = answer.lock().take();
             match said {
                 Some(said) => Poll::Ready(Ok(said)),
@@ -152,12 +154,14 @@ impl<M: Send + 'static> Probe<M> {
     async fn next(&self, time: Duration) -> Option<M> {
         let mut sleep: Sleep = self.runtime.sleep(time);
         poll_fn(|cx| {
+            let waker = cx.waker().clone();
             let mut shown = self.shared.lock();
             if let Some(message) = shown.received.pop_front() {
                 return Poll::Ready(Some(message));
             }
-            shown.test = Some(cx.waker().clone());
+            let old = shown.test.replace(waker);
             drop(shown);
+            drop(old);
             Pin::new(&mut sleep).poll(cx).map(|()| None)
         })
         .await
@@ -170,12 +174,14 @@ async fn serve<M: Send + 'static>(mut ctx: Context<M>, side: Arc<Mutex<Shown<M>>
         let act = {
             let mut receive = pin!(ctx.recv());
             poll_fn(|cx| {
+                let waker = cx.waker().clone();
                 let mut shown = side.lock();
                 if let Some(act) = shown.acts.pop_front() {
                     return Poll::Ready(Ok(act));
                 }
-                shown.process = Some(cx.waker().clone());
+                let old = shown.process.replace(waker);
                 drop(shown);
+                drop(old);
                 receive.as_mut().poll(cx).map(Err)
             })
             .await

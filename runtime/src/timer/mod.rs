@@ -71,12 +71,19 @@ impl Timers {
 
     /// Gives a waiting timer another waker; false if it has fired.
     pub(crate) fn set_waker(&self, id: TimerId, waker: &Waker) -> bool {
-        let mut locked = self.wheels[id.wheel as usize].wheel.lock();
-        let Some(Entry::Wake(known)) = locked.get_mut(id.key) else { return false };
-        let old = if known.will_wake(waker) { None } else { Some(std::mem::replace(known, waker.clone())) };
-        drop(locked);
-        drop(old);
-        true
+        let mut fresh = None;
+        loop {
+            let mut locked = self.wheels[id.wheel as usize].wheel.lock();
+            let Some(Entry::Wake(known)) = locked.get_mut(id.key) else { return false };
+            let same = known.will_wake(waker);
+            let old = if same { None } else { fresh.take().map(|fresh| std::mem::replace(known, fresh)) };
+            drop(locked);
+            if same || old.is_some() {
+                return true;
+            }
+            // Without the lock, as what is old is dropped: both may be anybody's code.
+            fresh = Some(waker.clone());
+        }
     }
 
     /// The earliest moment at which a wheel has something to do.
