@@ -346,15 +346,14 @@ fn discard<M: Send + 'static>(control: &Arc<Control<M>>) {
 fn attach<M: Send + 'static>(control: &Control<M>, task: &Task, settings: &Settings, panic: Option<ExitReason>) {
     let waker = task.waker();
     control.head.own_waker.store(waker.data().addr(), Ordering::Relaxed);
-    let kept = panic.clone();
     let mut core = control.core();
-    let doomed = panic.and_then(|reason| core.doom(&control.head, reason));
+    let refused = panic.and_then(|reason| core.fix_fate(&control.head, reason));
     core.waker = Some(waker);
     core.waiting = settings.waiting;
     // The function that made the body may have asked for it as well.
     core.trapping |= settings.trapping;
     drop(core);
-    drop((doomed, kept));
+    drop(refused);
 }
 
 /// A link from birth. A parent that was doomed meanwhile passes its fate on; any other process that is dead answers as to
