@@ -283,15 +283,17 @@ pub(crate) struct Arrival {
 }
 
 /// What becomes of an exit signal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Effect {
     /// Nothing happens.
     Ignored,
     /// It becomes a message.
     Trapped,
-    /// The receiver ends with this reason.
-    Fatal(ExitReason),
+    /// The receiver ends with the signal's reason.
+    Fatal,
+    /// The receiver ends, killed.
+    Killed,
 }
 
 /// OTP's table (conformance/otp.md §2), in its order of tests.
@@ -300,7 +302,7 @@ pub(crate) fn judge(reason: &ExitReason, arrival: Arrival) -> Effect {
         return Effect::Ignored;
     }
     if !arrival.by_link && matches!(reason, ExitReason::Kill) {
-        return Effect::Fatal(ExitReason::Killed);
+        return Effect::Killed;
     }
     if arrival.trapping {
         return Effect::Trapped;
@@ -308,7 +310,7 @@ pub(crate) fn judge(reason: &ExitReason, arrival: Arrival) -> Effect {
     if matches!(reason, ExitReason::Normal) && (arrival.by_link || !arrival.from_self) {
         return Effect::Ignored;
     }
-    Effect::Fatal(reason.clone())
+    Effect::Fatal
 }
 
 #[cfg(test)]
@@ -337,11 +339,11 @@ mod tests {
             (true, false, _, _) => Effect::Ignored,
             (true, true, true, _) => Effect::Trapped,
             (true, true, false, _) if normal => Effect::Ignored,
-            (true, true, false, _) => Effect::Fatal(reason.clone()),
-            (false, _, _, _) if kill => Effect::Fatal(ExitReason::Killed),
+            (true, true, false, _) => Effect::Fatal,
+            (false, _, _, _) if kill => Effect::Killed,
             (false, _, true, _) => Effect::Trapped,
             (false, _, false, false) if normal => Effect::Ignored,
-            (false, _, false, _) => Effect::Fatal(reason.clone()),
+            (false, _, false, _) => Effect::Fatal,
         }
     }
 
@@ -359,7 +361,7 @@ mod tests {
     #[test]
     fn link_borne_kill_is_an_ordinary_reason() {
         let arrival = Arrival { by_link: true, linked: true, from_self: false, trapping: false };
-        assert_eq!(judge(&ExitReason::Kill, arrival), Effect::Fatal(ExitReason::Kill));
+        assert_eq!(judge(&ExitReason::Kill, arrival), Effect::Fatal);
         assert_eq!(judge(&ExitReason::Kill, Arrival { trapping: true, ..arrival }), Effect::Trapped);
     }
 

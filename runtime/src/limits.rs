@@ -30,6 +30,9 @@ pub(crate) const SLOT_RUNS: u32 = 256;
 /// Runs from the LIFO slot that may go before system processes: one for who learns of an end, one for whom he hands on to, and as
 /// many again.
 pub(crate) const HANDED_ON: u32 = 4;
+/// Processes that a worker spawns into one shard of the table before it goes to the next: their slots take a dozen lines of
+/// the cache in a row.
+pub(crate) const SPAWN_RUN: usize = 32;
 /// How long a worker looks for work everywhere before it parks: about what parking and being woken cost.
 pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 /// How long newborn processes stand in another worker's queue before a worker without work takes some. Most live shorter,

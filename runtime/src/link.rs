@@ -1,6 +1,6 @@
 //! Pure: a small set of keyed peers, which most processes have none or few of and a hub has very many of.
 use indexmap::IndexMap;
-use indexmap::map::Entry;
+use indexmap::map::{Entry, IntoIter};
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 use std::hash::Hash;
@@ -20,6 +20,8 @@ pub(crate) enum PeerSet<K, P> {
 pub(crate) enum Peers<K, P> {
     Few(SmallVec<[(K, P); 4]>),
     Many(IndexMap<K, P, FxBuildHasher>),
+    /// Many that are being taken out one by one: nobody looks for one of them any more, so that no index is kept.
+    Leaving(IntoIter<K, P>),
 }
 
 impl<K, P> Default for PeerSet<K, P> {
@@ -64,6 +66,7 @@ impl<K: Copy + Eq + Hash, P> PeerSet<K, P> {
             Self::Other(Some(peers)) => match &**peers {
                 Peers::Few(few) => few.iter().any(|(k, _)| *k == key),
                 Peers::Many(many) => many.contains_key(&key),
+                Peers::Leaving(rest) => rest.as_slice().keys().any(|k| *k == key),
             },
         }
     }
@@ -75,6 +78,7 @@ impl<K: Copy + Eq + Hash, P> PeerSet<K, P> {
             Self::Other(Some(peers)) => match &**peers {
                 Peers::Few(few) => few.len(),
                 Peers::Many(many) => many.len(),
+                Peers::Leaving(rest) => rest.len(),
             },
         }
     }
@@ -91,6 +95,7 @@ impl<K: Copy + Eq + Hash, P> PeerSet<K, P> {
             Self::Other(Some(peers)) => match &**peers {
                 Peers::Few(few) => few.iter().take(n).map(|(k, _)| *k).collect(),
                 Peers::Many(many) => many.keys().take(n).copied().collect(),
+                Peers::Leaving(rest) => rest.as_slice().keys().take(n).copied().collect(),
             },
         }
     }
@@ -103,17 +108,15 @@ impl<K: Copy + Eq + Hash, P> PeerSet<K, P> {
             Self::Other(Some(peers)) => match &**peers {
                 Peers::Few(few) => few.iter().take(n).map(|(_, peer)| peer).collect(),
                 Peers::Many(many) => many.values().take(n).collect(),
+                Peers::Leaving(rest) => rest.as_slice().values().take(n).collect(),
             },
         }
     }
 
-    /// Takes one out, whichever is cheapest.
+    /// Takes one out, whichever is cheapest, of a set that is being emptied.
     pub(crate) fn pop(&mut self) -> Option<(K, P)> {
         if let Self::Other(peers) = self {
-            return match &mut **peers.as_mut()? {
-                Peers::Few(few) => few.pop(),
-                Peers::Many(many) => many.pop(),
-            };
+            return peers.as_mut()?.pop();
         }
         match std::mem::take(self) {
             Self::One(key, peer) => Some((key, peer)),
@@ -123,7 +126,26 @@ impl<K: Copy + Eq + Hash, P> PeerSet<K, P> {
 }
 
 impl<K: Copy + Eq + Hash, P> Peers<K, P> {
+    fn pop(&mut self) -> Option<(K, P)> {
+        if let Self::Many(many) = self {
+            *self = Self::Leaving(std::mem::take(many).into_iter());
+        }
+        match self {
+            Self::Few(few) => few.pop(),
+            Self::Many(many) => many.pop(),
+            Self::Leaving(rest) => rest.next_back(),
+        }
+    }
+
+    /// The index is kept again, should one of those that are being taken out be looked for after all.
+    fn stay(&mut self) {
+        if let Self::Leaving(rest) = self {
+            *self = Self::Many(std::mem::take(rest).collect());
+        }
+    }
+
     fn insert(&mut self, key: K, peer: P) -> Result<(), P> {
+        self.stay();
         match self {
             Self::Few(few) if few.iter().any(|(k, _)| *k == key) => return Err(peer),
             Self::Few(few) if few.len() < FEW => few.push((key, peer)),
@@ -138,14 +160,17 @@ impl<K: Copy + Eq + Hash, P> Peers<K, P> {
                     free.insert(peer);
                 }
             },
+            Self::Leaving(_) => return Err(peer),
         }
         Ok(())
     }
 
     fn remove(&mut self, key: K) -> Option<P> {
+        self.stay();
         match self {
             Self::Few(few) => few.iter().position(|(k, _)| *k == key).map(|at| few.swap_remove(at).1),
             Self::Many(many) => many.swap_remove(&key),
+            Self::Leaving(_) => None,
         }
     }
 }

@@ -187,10 +187,10 @@ fn a_link_to_a_dying_process_brings_one_exit() {
         end.join().expect("an end does not fail");
         let mut core = a.core();
         let signals = core.signals.take().expect("one signal");
-        let reasons: Vec<&ExitReason> = signals
-            .iter()
+        let reasons: Vec<ExitReason> = signals
+            .into_iter()
             .map(|(_, signal)| match signal {
-                Signal::Exit(exit) => &exit.reason,
+                Signal::Exit(exit) => exit.reason,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -214,7 +214,7 @@ fn a_monitor_of_a_dying_process_fires_once_unless_it_is_removed() {
         assert!(joint::monitor(&a, &b, reference, None));
         let stood = joint::demonitor(&a, reference);
         end.join().expect("an end does not fail");
-        let fired = a.core().signals.take().map_or(0, |signals| signals.len());
+        let fired = a.core().signals.take().map_or(0, |signals| signals.into_iter().count());
         assert_eq!(fired, usize::from(!stood));
     });
 }

@@ -1,7 +1,9 @@
 //! Pure: how a mailbox is bounded, and the receiver's side of it, which puts messages and signals in one order.
 use crate::limits::{MAILBOX, MAILBOX_KEEPS};
 use crate::signal::Signal;
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
+use std::iter::Chain;
+use std::option;
 
 /// The bound of a mailbox and what happens beyond it.
 ///
@@ -62,8 +64,54 @@ pub(crate) enum Item<M> {
     Signal(Signal),
 }
 
-/// Signals that are to become messages, each with the number of messages pushed before it.
-pub(crate) type Signals = VecDeque<(u32, Signal)>;
+/// Signals that are to become messages, each with the number of messages pushed before it. One is the usual number, and it
+/// needs no memory of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// Older than the rest.
+    first: Option<(u32, Signal)>,
+    rest: VecDeque<(u32, Signal)>,
+}
+
+impl Signals {
+    pub(crate) fn push(&mut self, position: u32, signal: Signal) {
+        if self.is_empty() {
+            self.first = Some((position, signal));
+        } else {
+            self.rest.push_back((position, signal));
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(u32, Signal)> {
+        self.first.take().or_else(|| self.rest.pop_front())
+    }
+
+    pub(crate) fn front(&self) -> Option<&(u32, Signal)> {
+        self.first.as_ref().or_else(|| self.rest.front())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    pub(crate) fn append(&mut self, more: Self) {
+        more.into_iter().for_each(|(position, signal)| self.push(position, signal));
+    }
+
+    pub(crate) fn retain(&mut self, wanted: impl Fn(&Signal) -> bool) {
+        self.first.take_if(|(_, signal)| !wanted(signal));
+        self.rest.retain(|(_, signal)| wanted(signal));
+    }
+}
+
+impl IntoIterator for Signals {
+    type Item = (u32, Signal);
+    type IntoIter = Chain<option::IntoIter<Self::Item>, vec_deque::IntoIter<Self::Item>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.rest)
+    }
+}
 
 /// What the receiver has taken out of the shared part and not handled yet.
 ///
@@ -93,7 +141,7 @@ impl<M> Drawn<M> {
             // Passed, rather than reached, if the policy dropped the messages before it.
             let due = |position: u32| self.drawn.wrapping_sub(position) <= u32::MAX / 2;
             if signals.front().is_some_and(|(position, _)| due(*position)) {
-                return signals.pop_front().map(|(_, signal)| Item::Signal(signal));
+                return signals.pop().map(|(_, signal)| Item::Signal(signal));
             }
         }
         let message = self.messages.as_mut()?.pop_front()?;
@@ -162,6 +210,27 @@ mod tests {
         Signal::Exit(Exit { from: None, reason: ExitReason::Normal, by_link: false })
     }
 
+    fn signals(positions: [u32; 2]) -> Signals {
+        let mut signals = Signals::default();
+        positions.into_iter().for_each(|position| signals.push(position, exit()));
+        signals
+    }
+
+    /// One stands inline and the others do not; whatever is taken out meanwhile, they come in the order they were put in.
+    #[test]
+    fn signals_keep_their_order_wherever_they_stand() {
+        for taken in 0..4 {
+            let mut signals = Signals::default();
+            (0..4).for_each(|position| signals.push(position, exit()));
+            (0..taken).for_each(|position| assert_eq!(signals.pop().map(|(at, _)| at), Some(position)));
+            let mut more = Signals::default();
+            (4..6).for_each(|position| more.push(position, exit()));
+            signals.append(more);
+            assert_eq!(signals.front().map(|(at, _)| *at), Some(taken));
+            assert!(signals.into_iter().map(|(at, _)| at).eq(taken..6));
+        }
+    }
+
     fn order(drawn: &mut Drawn<u32>, signals: &mut Signals) -> String {
         std::iter::from_fn(|| drawn.next(Some(signals)))
             .map(|item| match item {
@@ -178,7 +247,7 @@ mod tests {
             for second in first..=3 {
                 let mut drawn = Drawn::new();
                 drawn.swap(&mut VecDeque::from([0, 1, 2]));
-                let mut signals = VecDeque::from([(first, exit()), (second, exit())]);
+                let mut signals = signals([first, second]);
                 let mut expected = "012".to_owned();
                 expected.insert(second as usize, 's');
                 expected.insert(first as usize, 's');
@@ -191,7 +260,7 @@ mod tests {
     fn positions_go_on_over_batches_and_single_messages() {
         let mut drawn = Drawn::new();
         drawn.skip(1);
-        let mut signals = VecDeque::from([(1, exit()), (2, exit())]);
+        let mut signals = signals([1, 2]);
         drawn.swap(&mut VecDeque::from([1]));
         assert_eq!(order(&mut drawn, &mut signals), "s1s");
         drawn.swap(&mut VecDeque::from([2]));
@@ -201,7 +270,7 @@ mod tests {
     #[test]
     fn a_signal_behind_messages_that_were_dropped_still_has_its_turn() {
         let mut drawn = Drawn::new();
-        let mut signals = VecDeque::from([(1, exit()), (3, exit())]);
+        let mut signals = signals([1, 3]);
         drawn.skip(2);
         drawn.swap(&mut VecDeque::from([2, 3]));
         assert_eq!(order(&mut drawn, &mut signals), "s2s3");
@@ -210,7 +279,7 @@ mod tests {
     #[test]
     fn a_large_buffer_is_given_back_only_when_empty() {
         let mut drawn = Drawn::new();
-        let mut signals = Signals::new();
+        let mut signals = Signals::default();
         drawn.swap(&mut (0..1000).collect());
         drawn.shrink();
         assert_eq!(order(&mut drawn, &mut signals).len(), 2890);

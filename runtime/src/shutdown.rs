@@ -82,7 +82,7 @@ fn release_waiting(process: &AnyProcess) {
         (reason, core.extra.as_mut().map(|extra| std::mem::take(&mut extra.pending)).unwrap_or_default())
     };
     pending.into_iter().for_each(|pending| caught(|| pending.ended(&reason)));
-    process.discard_messages();
+    process.discard_messages(&mut |_| {});
 }
 
 /// Does something to every process that is there; how many.

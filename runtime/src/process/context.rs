@@ -78,7 +78,7 @@ impl<M> Aside<M> {
 
     pub(crate) fn add_signals(&mut self, more: Box<Signals>) {
         match &mut self.signals {
-            Some(signals) => signals.extend(*more),
+            Some(signals) => signals.append(*more),
             none => *none = Some(more),
         }
     }
@@ -448,11 +448,11 @@ impl<M: Send + 'static> Context<M> {
         let wanted = |signal: &Signal| !matches!(signal, Signal::Group(event) if *event.group == *group);
         // Taken out here and not only at their turn: the group may be subscribed to anew before that.
         if let Some(aside) = &mut self.aside {
-            aside.signals.iter_mut().for_each(|signals| signals.retain(|(_, signal)| wanted(signal)));
+            aside.signals.iter_mut().for_each(|signals| signals.retain(wanted));
         }
         let mut inner = self.control.inner.lock();
         if let Some(signals) = &mut inner.core.signals {
-            signals.retain(|(_, signal)| wanted(signal));
+            signals.retain(wanted);
         }
         drop(inner);
         let mapping = self.aside.as_mut().and_then(|aside| aside.groups.remove(group));

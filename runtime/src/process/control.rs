@@ -242,14 +242,18 @@ pub(crate) struct Control<M> {
     pub(crate) inner: Mutex<Inner<M>>,
 }
 
+/// What an exit signal leaves: the peer of the link it came along, and its reason if nobody wants that.
+pub(crate) type Leftovers = (Option<AnyProcess>, Option<ExitReason>);
+
 /// A control block whose message type is erased.
 pub(crate) trait Process: Any + Send + Sync {
     fn head(&self) -> &Head;
     fn core(&self) -> MappedMutexGuard<'_, Core>;
     /// As `core`, unless the lock cannot be had in that time: for those who only look.
     fn core_within(&self, patience: Duration) -> Option<MappedMutexGuard<'_, Core>>;
-    /// Drops the messages left over, one by one, each panic caught, and wakes the senders that wait.
-    fn discard_messages(&self);
+    /// Drops the messages left over, one by one, each panic caught, and wakes the senders that wait. Whatever else is to be
+    /// done under the same lock is done first.
+    fn discard_messages(&self, also: &mut dyn FnMut(&mut Core));
     /// Lets in the messages of waiting senders for which there is room now.
     fn admit_waiting(&self);
     /// In a simulation: lets the oldest signal arrive that is held back of those from this process; true if there are more.
@@ -302,8 +306,7 @@ impl Core {
             simulator.signalled(head, signal.kind());
         }
         let position = self.pushed;
-        // One is the usual number, and it need not take the place of four.
-        self.signals.get_or_insert_with(|| Box::new(Signals::with_capacity(1))).push_back((position, signal));
+        self.signals.get_or_insert_default().push(position, signal);
         #[cfg(all(test, not(loom)))]
         if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::LostWake) {
             return None;
@@ -311,25 +314,34 @@ impl Core {
         self.stop_waiting()
     }
 
-    /// Fixes the fate, if it is not; the first wins. The waker makes the process come and die.
+    /// Fixes the fate, if it is not; the first wins, and another comes back, to be dropped after unlocking.
     #[must_use]
-    pub(crate) fn doom(&mut self, head: &Head, reason: ExitReason) -> Option<Waker> {
+    pub(crate) fn fix_fate(&mut self, head: &Head, reason: ExitReason) -> Option<ExitReason> {
         if self.fate.is_some() {
-            return None;
+            return Some(reason);
         }
         if let Some(simulator) = &head.home.shared.scheduler.simulator {
             simulator.doomed(head, &reason);
         }
         self.fate = Some(reason);
         head.life.store(DOOMED, Ordering::Release);
-        self.waker.clone()
+        None
     }
 
-    /// Applies an exit signal. The removed link's peer comes out to be dropped after unlocking.
+    /// As [`Core::fix_fate`], with the waker that makes the process come and die, if its fate was not fixed before.
     #[must_use]
-    pub(crate) fn apply_exit(&mut self, head: &Head, exit: Exit) -> (Option<Waker>, Option<AnyProcess>) {
+    pub(crate) fn doom(&mut self, head: &Head, reason: ExitReason) -> (Option<Waker>, Option<ExitReason>) {
+        match self.fix_fate(head, reason) {
+            None => (self.waker.clone(), None),
+            refused => (None, refused),
+        }
+    }
+
+    /// Applies an exit signal. The removed link's peer and a reason that nobody wants come out, to be dropped after unlocking.
+    #[must_use]
+    pub(crate) fn apply_exit(&mut self, head: &Head, exit: Exit) -> (Option<Waker>, Leftovers) {
         if self.fate.is_some() {
-            return (None, None);
+            return (None, (None, Some(exit.reason)));
         }
         let link = if exit.by_link { exit.from.and_then(|peer| self.links.remove(peer)) } else { None };
         let arrival = Arrival {
@@ -338,12 +350,18 @@ impl Core {
             from_self: exit.from == Some(head.pid),
             trapping: self.trapping,
         };
-        let waker = match judge(&exit.reason, arrival) {
-            Effect::Ignored => None,
-            Effect::Trapped => self.push_signal(head, Signal::Exit(exit)),
-            Effect::Fatal(reason) => self.doom(head, reason),
-        };
-        (waker, link)
+        let (waker, reason) = self.bring_about(head, exit, arrival);
+        (waker, (link, reason))
+    }
+
+    /// Does to the process what the table says of the signal.
+    fn bring_about(&mut self, head: &Head, exit: Exit, arrival: Arrival) -> (Option<Waker>, Option<ExitReason>) {
+        match judge(&exit.reason, arrival) {
+            Effect::Ignored => (None, Some(exit.reason)),
+            Effect::Trapped => (self.push_signal(head, Signal::Exit(exit)), None),
+            Effect::Fatal => self.doom(head, exit.reason),
+            Effect::Killed => self.doom(head, ExitReason::Killed),
+        }
     }
 
     /// Messages in the mailbox, those set aside included.
@@ -356,15 +374,12 @@ impl Core {
     /// the process is still telling of its end, and will come to it.)
     #[must_use]
     pub(crate) fn apply_dead_link(&mut self, head: &Head, exit: Exit) -> Option<Waker> {
+        debug_assert!(matches!(exit.reason, ExitReason::NoProcess), "nothing of a user's is dropped here");
         if self.fate.is_some() || exit.from.is_some_and(|peer| self.links.contains(peer)) {
             return None;
         }
         let arrival = Arrival { by_link: true, linked: true, from_self: false, trapping: self.trapping };
-        match judge(&exit.reason, arrival) {
-            Effect::Ignored => None,
-            Effect::Trapped => self.push_signal(head, Signal::Exit(exit)),
-            Effect::Fatal(reason) => self.doom(head, reason),
-        }
+        self.bring_about(head, exit, arrival).0
     }
 
     /// Notes one who waits for an answer or the end. Each time, two of those noted before are looked at, going round, and
@@ -418,9 +433,10 @@ impl<M: Send + 'static> Process for Control<M> {
         Some(narrow(inner, |inner| &mut inner.core, |inner| &inner.core))
     }
 
-    fn discard_messages(&self) {
+    fn discard_messages(&self, also: &mut dyn FnMut(&mut Core)) {
         let (messages, wakers) = {
             let mut inner = self.inner.lock();
+            also(&mut inner.core);
             let wakers = inner.senders.as_mut().map(|senders| senders.take_wakers()).unwrap_or_default();
             (std::mem::take(&mut inner.messages), wakers)
         };
@@ -458,22 +474,20 @@ pub(crate) fn send_exit(target: &AnyProcess, exit: Exit) {
 
 /// An exit signal arrives.
 pub(super) fn apply_exit(target: &AnyProcess, exit: Exit) {
-    let head = target.head();
-    // Kept, since a reason that nobody wants must not be dropped under the lock.
-    let reason = exit.reason.clone();
-    let (waker, link) = target.core().apply_exit(head, exit);
+    let (waker, leftovers) = target.core().apply_exit(target.head(), exit);
     if let Some(waker) = waker {
         waker.wake();
     }
-    drop((link, reason));
+    drop(leftovers);
 }
 
 /// Fixes the fate without a signal's rules: for the runtime's own use.
 pub(crate) fn doom(target: &AnyProcess, reason: ExitReason) {
-    let waker = target.core().doom(target.head(), reason);
+    let (waker, refused) = target.core().doom(target.head(), reason);
     if let Some(waker) = waker {
         waker.wake();
     }
+    drop(refused);
 }
 
 /// The guard of a control block as its owner takes it.

@@ -7,12 +7,15 @@ use crate::exit::ExitReason;
 use crate::limits::TOLD_PER_POLL;
 use crate::link::PeerSet;
 use crate::monitor::MonitorRef;
+use crate::pg::Membership;
 use crate::pid::Pid;
-use crate::process::control::{AnyProcess, Extra, GONE, send_exit};
+use crate::process::control::{AnyProcess, Extra, GONE, Head, send_exit};
 use crate::process::joint::{forget_watcher, send_down};
 use crate::process::naming::named_by_parent;
 use crate::signal::Exit;
 use crate::sync::atomic::Ordering;
+use crate::timer::deliver::Armed;
+use slab::Slab;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -49,10 +52,8 @@ pub(crate) fn drop_payload(mut payload: Box<dyn Any + Send>) {
 
 /// Fixes the fate of a process that ends by itself; one that was fixed before stands.
 pub(crate) fn settle_fate(process: &AnyProcess, own: ExitReason) {
-    let kept = own.clone();
-    let waker = process.core().doom(process.head(), own);
-    drop(waker);
-    drop_caught(kept);
+    let refused = process.core().fix_fate(process.head(), own);
+    drop_caught(refused);
 }
 
 /// Those who are still to be told.
@@ -84,10 +85,17 @@ pub(crate) fn finish_unborn(process: &AnyProcess) -> Walk {
 }
 
 fn free(process: &AnyProcess) -> (Walk, Option<Arc<str>>, Option<Arc<str>>) {
-    process.discard_messages();
-    release(process);
     let head = process.head();
     let shared = &head.home.shared;
+    let mut belongings = None;
+    process.discard_messages(&mut |core| {
+        if let Some(extra) = &mut core.extra {
+            belongings = Some(Belongings::take(extra));
+        }
+    });
+    if let Some(belongings) = belongings {
+        belongings.release(head);
+    }
     let emptied = shared.table.remove(head.pid);
     let mut core = process.core();
     head.life.store(GONE, Ordering::Release);
@@ -115,25 +123,36 @@ fn free(process: &AnyProcess) -> (Walk, Option<Arc<str>>, Option<Arc<str>>) {
     (Walk { pid: head.pid, reason, links, extra }, name, label)
 }
 
-/// Frees the name, leaves the groups and stops the timers to the process.
-fn release(process: &AnyProcess) {
-    let head = process.head();
-    let shared = &head.home.shared;
-    let (name, groups, subscriptions, timers) = {
-        let mut core = process.core();
-        let Some(extra) = core.extra.as_mut() else { return };
-        let groups = std::mem::take(&mut extra.groups);
-        let subscriptions = std::mem::take(&mut extra.subscriptions);
-        (extra.name.clone(), groups, subscriptions, std::mem::take(&mut extra.timers))
-    };
-    if let Some(name) = name {
-        shared.registry.release(&name, head.pid);
+/// What others hold of the process, and is given up at its end. Once its fate is fixed there comes nothing to it.
+struct Belongings {
+    name: Option<Arc<str>>,
+    groups: Vec<Membership>,
+    subscriptions: Vec<Arc<str>>,
+    timers: Slab<Armed>,
+}
+
+impl Belongings {
+    fn take(extra: &mut Extra) -> Self {
+        Self {
+            name: extra.name.clone(),
+            groups: std::mem::take(&mut extra.groups),
+            subscriptions: std::mem::take(&mut extra.subscriptions),
+            timers: std::mem::take(&mut extra.timers),
+        }
     }
-    if !(groups.is_empty() && subscriptions.is_empty()) {
-        shared.groups().leave_all(head.pid, &groups, &subscriptions);
-    }
-    for (_, timer) in timers {
-        drop_caught(shared.timers.remove(timer.id));
+
+    /// Frees the name, leaves the groups and stops the timers to the process.
+    fn release(self, head: &Head) {
+        let shared = &head.home.shared;
+        if let Some(name) = self.name {
+            shared.registry.release(&name, head.pid);
+        }
+        if !(self.groups.is_empty() && self.subscriptions.is_empty()) {
+            shared.groups().leave_all(head.pid, &self.groups, &self.subscriptions);
+        }
+        for (_, timer) in self.timers {
+            drop_caught(shared.timers.remove(timer.id));
+        }
     }
 }
 

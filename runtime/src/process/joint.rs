@@ -37,17 +37,17 @@ pub(crate) fn link(me: &AnyProcess, peer: &AnyProcess) -> bool {
         let duplicate = mine.links.insert(peer_pid, Arc::clone(peer)).err();
         if theirs.fate.is_none() {
             let other = theirs.links.insert(my_pid, Arc::clone(me)).err();
-            return Some((None, duplicate, other));
+            return Some((None, (duplicate, None), other));
         }
         if duplicate.is_some() {
             // Linked already when the peer was doomed: its own end will tell the true reason.
-            return Some((None, duplicate, None));
+            return Some((None, (duplicate, None), None));
         }
         let answer = Exit { from: Some(peer_pid), reason: ExitReason::NoProcess, by_link: true };
-        let (waker, record) = mine.apply_exit(me.head(), answer);
-        Some((waker, record, None))
+        let (waker, leftovers) = mine.apply_exit(me.head(), answer);
+        Some((waker, leftovers, None))
     });
-    let Some((waker, record, other)) = linked else { return false };
+    let Some((waker, leftovers, other)) = linked else { return false };
     #[cfg(all(test, not(loom)))]
     if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::ToldTwice) {
         with_both(me, peer, |mine, theirs| {
@@ -58,7 +58,7 @@ pub(crate) fn link(me: &AnyProcess, peer: &AnyProcess) -> bool {
     if let Some(waker) = waker {
         waker.wake();
     }
-    drop((record, other));
+    drop((leftovers, other));
     true
 }
 

@@ -60,8 +60,12 @@ fn end(target: &AnyProcess, from: Pid, reason: &ExitReason) -> bool {
         return true;
     }
     let arrival = Arrival { by_link: false, linked: true, from_self: false, trapping: core.trapping };
-    let Effect::Fatal(fate) = judge(reason, arrival) else { return false };
-    let waker = core.doom(head, fate);
+    let fate = match judge(reason, arrival) {
+        Effect::Fatal => reason.clone(),
+        Effect::Killed => ExitReason::Killed,
+        Effect::Ignored | Effect::Trapped => return false,
+    };
+    let (waker, _) = core.doom(head, fate);
     drop(core);
     if let Some(waker) = waker {
         waker.wake();

@@ -327,14 +327,13 @@ fn discard<M: Send + 'static>(control: &Arc<Control<M>>) {
 pub(super) fn attach<M: Send + 'static>(control: &Control<M>, task: &Task, trapping: bool, panic: Option<ExitReason>) {
     let waker = task.waker();
     control.head.own_waker.store(waker.data().addr(), Ordering::Relaxed);
-    let kept = panic.clone();
     let mut core = control.core();
-    let doomed = panic.and_then(|reason| core.doom(&control.head, reason));
+    let refused = panic.and_then(|reason| core.fix_fate(&control.head, reason));
     core.waker = Some(waker);
     // The function that made the body may have asked for it as well.
     core.trapping |= trapping;
     drop(core);
-    drop((doomed, kept));
+    drop(refused);
 }
 
 /// The link from birth, if there is to be one.

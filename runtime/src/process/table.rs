@@ -1,15 +1,14 @@
 //! Shared: the table of all processes of a runtime: from pids to control blocks, and the limit on their number.
 //!
-//! Shards, each a lock around a slab and the generations of its slots; a spawner goes round the shards, so that spawner
-//! and reaper seldom meet. A slot's generation grows with each use; a slot whose generation is used up is never used
-//! again. Permits for processes are handed to shards in small lots, so that the common counter is touched seldom; a
+//! Shards, each a lock around its slots; a spawner goes round the shards, so that spawner and reaper seldom meet. It stays
+//! with each for a while, so that the slots of those who are spawned together, who often end together, stand together in
+//! memory. A slot's generation grows with each use; a slot whose generation is used up is never used again. Permits for processes are handed to shards in small lots, so that the common counter is touched seldom; a
 //! shard without any takes back what others hold before it says that the limit is reached.
-use crate::limits::TICK_POLLS;
+use crate::limits::{SPAWN_RUN, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::control::AnyProcess;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
-use slab::Slab;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -24,18 +23,23 @@ pub(crate) struct Table {
     tag: u32,
 }
 
-#[derive(Default)]
 struct Shard {
-    slots: Slab<Slot>,
-    generations: Vec<u32>,
+    slots: Vec<Slot>,
+    /// The slot that was freed last, and by way of it the others; [`NONE`] if there is none.
+    free: u32,
+    used: usize,
     permits: usize,
-    retired: usize,
 }
 
-enum Slot {
-    Process(AnyProcess),
-    Retired,
+struct Slot {
+    process: Option<AnyProcess>,
+    generation: u32,
+    /// Of a free slot: the one that was freed before it.
+    next_free: u32,
 }
+
+/// No slot: each is a process's at some time, and pids have no room for so many.
+const NONE: u32 = u32::MAX;
 
 impl Table {
     pub(crate) fn new(shards: usize, limit: usize, tag: u32) -> Self {
@@ -43,9 +47,10 @@ impl Table {
         Self { shards, permits: AtomicUsize::new(limit), limit, tag }
     }
 
-    /// Makes a process in the given shard (any number), with its pid; `None` when the limit is reached.
-    pub(crate) fn insert<P>(&self, shard: usize, make: impl FnOnce(Pid) -> (AnyProcess, P)) -> Option<P> {
-        let shard = shard % self.shards.len();
+    /// Makes a process, with its pid; `None` when the limit is reached. `turn` is any number, and one more each time: a few
+    /// turns in a row come to the same shard.
+    pub(crate) fn insert<P>(&self, turn: usize, make: impl FnOnce(Pid) -> (AnyProcess, P)) -> Option<P> {
+        let shard = turn / SPAWN_RUN % self.shards.len();
         let mut guard = self.shards[shard].lock();
         if guard.permits == 0 {
             guard.permits = self.take_permits(LOT);
@@ -61,34 +66,27 @@ impl Table {
             guard.permits += recovered;
         }
         guard.permits -= 1;
-        let slot = guard.slots.vacant_key();
-        if slot == guard.generations.len() {
-            guard.generations.push(0);
-        }
-        guard.generations[slot] += 1;
-        let index = u32::try_from(slot * self.shards.len() + shard).expect("a table of four billion processes");
-        let (process, made) = make(Pid::new(index, guard.generations[slot], self.tag));
-        guard.slots.insert(Slot::Process(process));
+        let (at, generation) = match guard.slots.get(guard.free as usize) {
+            Some(slot) => (guard.free as usize, slot.generation + 1),
+            None => (guard.slots.len(), 1),
+        };
+        let index = u32::try_from(at * self.shards.len() + shard).expect("a table of four billion processes");
+        let (process, made) = make(Pid::new(index, generation, self.tag));
+        guard.put(at, process);
         Some(made)
     }
 
     /// Takes a process out; true if that leaves its shard empty, and so perhaps the table.
     pub(crate) fn remove(&self, pid: Pid) -> bool {
-        let (shard, slot) = self.place(pid);
+        let (shard, at) = self.place(pid);
         let mut guard = self.shards[shard].lock();
-        let exhausted = guard.generations[slot] == u32::MAX;
-        let removed = if exhausted {
-            guard.retired += 1;
-            std::mem::replace(&mut guard.slots[slot], Slot::Retired)
-        } else {
-            guard.slots.remove(slot)
-        };
+        let removed = guard.take(at);
         guard.permits += 1;
         if guard.permits > 2 * LOT {
             guard.permits -= LOT;
             self.permits.fetch_add(LOT, Ordering::Relaxed);
         }
-        let emptied = guard.slots.len() == guard.retired;
+        let emptied = guard.used == 0;
         drop(guard);
         drop(removed);
         emptied
@@ -98,25 +96,14 @@ impl Table {
         if pid.runtime() != self.tag {
             return None;
         }
-        let (shard, slot) = self.place(pid);
+        let (shard, at) = self.place(pid);
         let guard = self.shards[shard].lock();
-        if guard.generations.get(slot) != Some(&pid.generation()) {
-            return None;
-        }
-        match guard.slots.get(slot) {
-            Some(Slot::Process(process)) => Some(AnyProcess::clone(process)),
-            _ => None,
-        }
+        let slot = guard.slots.get(at).filter(|slot| slot.generation == pid.generation())?;
+        slot.process.clone()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| {
-                let shard = shard.lock();
-                shard.slots.len() - shard.retired
-            })
-            .sum()
+        self.shards.iter().map(|shard| shard.lock().used).sum()
     }
 
     /// Shows every process that lives throughout, a lock for a few hundred at a time. What is spawned meanwhile may or
@@ -136,13 +123,9 @@ impl Table {
                     unread += 1;
                     break;
                 };
-                let end = guard.generations.len();
-                let chunk: Vec<AnyProcess> = (from..end.min(from + CHUNK))
-                    .filter_map(|slot| match guard.slots.get(slot) {
-                        Some(Slot::Process(process)) => Some(AnyProcess::clone(process)),
-                        _ => None,
-                    })
-                    .collect();
+                let end = guard.slots.len();
+                let slots = guard.slots.get(from..end.min(from + CHUNK)).unwrap_or_default();
+                let chunk: Vec<AnyProcess> = slots.iter().filter_map(|slot| slot.process.clone()).collect();
                 drop(guard);
                 chunk.into_iter().for_each(&mut show);
                 from += CHUNK;
@@ -180,6 +163,38 @@ impl Table {
     }
 }
 
+impl Default for Shard {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: NONE, used: 0, permits: 0 }
+    }
+}
+
+impl Shard {
+    /// Puts a process into the free slot, or behind the last if there is none.
+    fn put(&mut self, at: usize, process: AnyProcess) {
+        self.used += 1;
+        if let Some(slot) = self.slots.get_mut(at) {
+            self.free = slot.next_free;
+            slot.generation += 1;
+            slot.process = Some(process);
+        } else {
+            self.slots.push(Slot { process: Some(process), generation: 1, next_free: NONE });
+        }
+    }
+
+    /// Frees a slot, for another use unless its generation is used up.
+    fn take(&mut self, at: usize) -> Option<AnyProcess> {
+        self.used -= 1;
+        let free = self.free;
+        let slot = &mut self.slots[at];
+        if slot.generation < u32::MAX {
+            slot.next_free = free;
+            self.free = u32::try_from(at).expect("a pid's index is larger");
+        }
+        slot.process.take()
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -189,7 +204,7 @@ mod tests {
     use std::sync::Arc;
 
     fn insert(table: &Table, shard: usize) -> Option<Pid> {
-        table.insert(shard, |pid| {
+        table.insert(shard * SPAWN_RUN, |pid| {
             let head = Head::new(pid, None, Home::detached());
             (Arc::new(Control::<()>::new(head, Mailbox::default())) as AnyProcess, pid)
         })
@@ -212,7 +227,7 @@ mod tests {
         let table = Table::new(1, 10, 1);
         let pid = insert(&table, 0).expect("room");
         let _ = table.remove(pid);
-        table.shards[0].lock().generations[0] = u32::MAX - 1;
+        table.shards[0].lock().slots[0].generation = u32::MAX - 1;
         let last = insert(&table, 0).expect("room");
         assert_eq!(last.generation(), u32::MAX);
         let _ = table.remove(last);

@@ -2,7 +2,9 @@
 mod waits;
 
 use crate::clock::nanos;
-use crate::limits::{HANDED_ON, IO_TICK_POLLS, OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, TICK, TICK_POLLS};
+use crate::limits::{
+    HANDED_ON, IO_TICK_POLLS, OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, SPAWN_RUN, TICK, TICK_POLLS,
+};
 use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
 use crate::scheduler::idle::Idle;
@@ -473,7 +475,7 @@ pub(crate) fn stand_by(home: Arc<Home>, remote: Arc<Remote>, queues: Queues) {
 }
 
 fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnce(&Local)) {
-    let shard = home.index;
+    let shard = home.index * SPAWN_RUN;
     let local = Local {
         home,
         remote,

@@ -55,9 +55,12 @@ impl Timers {
         let guarded = &self.wheels[wheel];
         let mut locked = guarded.wheel.lock();
         let key = locked.insert(deadline, entry);
-        let next = locked.next().unwrap_or(u64::MAX);
-        if next < guarded.next.load(Ordering::Relaxed) {
-            guarded.next.store(next, Ordering::SeqCst);
+        // One that is due after the next look comes in time: that look finds out when the one after it has to be.
+        if deadline <= guarded.next.load(Ordering::Relaxed) {
+            let next = locked.next().unwrap_or(u64::MAX);
+            if next < guarded.next.load(Ordering::Relaxed) {
+                guarded.next.store(next, Ordering::SeqCst);
+            }
         }
         drop(locked);
         #[expect(clippy::cast_possible_truncation, reason = "a wheel per worker")]
@@ -114,5 +117,42 @@ impl Timers {
     /// Timers that stand.
     pub(crate) fn len(&self) -> usize {
         self.wheels.iter().map(|guarded| guarded.wheel.lock().len()).sum()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The ticks of a wheel, to which deadlines are rounded up.
+    const TICK: u64 = 1 << 14;
+
+    /// Whoever looks only at the moments that are published misses none of those that are due, whatever is armed meanwhile.
+    #[test]
+    fn no_timer_is_due_before_the_moment_that_is_published() {
+        let timers = Timers::new(1);
+        let mut random = 1_u64;
+        let (mut waiting, mut due): (Vec<u64>, _) = (Vec::new(), Vec::new());
+        let mut now = 0;
+        for step in 0.. {
+            // Spans of a tick up to hours; many at first and none at last, so that all come out.
+            for _ in 0..if step < 2_000 { 1 + step % 4 } else { 0 } {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let deadline = now + (random >> 8) % (TICK << (random >> 59));
+                timers.insert(0, deadline, Entry::Wake(Waker::noop().clone()));
+                waiting.push(deadline.next_multiple_of(TICK));
+            }
+            waiting.sort_unstable();
+            let Some(first) = waiting.first() else { break };
+            assert!(timers.earliest() <= *first);
+            now = now.max(timers.earliest());
+            while !timers.take_due(now, &mut due) {}
+            // Of those that were due when they were armed, some come out before their tick.
+            assert!(due.len() >= waiting.iter().filter(|moment| **moment <= now).count());
+            waiting.drain(..due.len());
+            due.clear();
+            assert_eq!(waiting.len(), timers.len());
+        }
+        assert_eq!(timers.earliest(), u64::MAX);
     }
 }
