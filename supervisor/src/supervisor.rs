@@ -270,13 +270,13 @@ impl<F: FnMut() -> Supervisor + Send> Recipe<SupervisorMessage> for Nested<F> {
     fn spawn(
         &mut self,
         build: ProcessBuilder<'_, SupervisorMessage>,
-        above: Address<SupervisorMessage>,
+        above: &Address<SupervisorMessage>,
     ) -> Result<(Address<SupervisorMessage>, Option<Board>), SpawnError> {
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut self.0));
         let wrong = match made {
             Ok(supervisor) => match supervisor.prepare() {
                 Ok(prepared) => {
-                    let (address, board) = prepared.spawn(build, |pid| Ready::new(above, pid))?;
+                    let (address, board) = prepared.spawn(build, |pid| Ready::new(above.clone(), pid))?;
                     return Ok((address, Some(board)));
                 }
                 Err(error) => Ok(ExitReason::error(error)),
@@ -285,7 +285,7 @@ impl<F: FnMut() -> Supervisor + Send> Recipe<SupervisorMessage> for Nested<F> {
         };
         // It is to fail in its own name, and its supervisor to learn why as of any other child.
         let address = build.spawn(|ctx: Context<SupervisorMessage>| {
-            let ready = Ready::new(above, ctx.pid());
+            let ready = Ready::new(above.clone(), ctx.pid());
             let reason = wrong.unwrap_or_else(|payload| std::panic::resume_unwind(payload));
             async move {
                 let _ready = ready;

@@ -1,4 +1,5 @@
 //! Driver: a worker: takes the next process, polls it, looks at the clock now and then, and sleeps when there is nothing.
+mod system;
 mod waits;
 
 use crate::clock::nanos;
@@ -7,7 +8,7 @@ use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
 use crate::scheduler::idle::Idle;
 use crate::scheduler::watch::Watch;
-use crate::scheduler::{Counters, Home, Remote, Task, inject};
+use crate::scheduler::{Counters, Home, OUTSIDE, Remote, Task, inject};
 use crate::simulation::simulator;
 use crate::timer::Entry;
 use crossbeam_deque::{Steal, Worker as Queue};
@@ -50,6 +51,8 @@ pub(crate) struct Local {
     slot_runs: Cell<u32>,
     /// Runs from the slot while system processes waited.
     handed_on: Cell<u32>,
+    /// Who had woken a system process that was left to him, and in which of his polls.
+    system_left: Cell<(usize, u64)>,
     searching: Cell<bool>,
     polls_to_tick: Cell<u32>,
     tick_polls: Cell<u32>,
@@ -154,7 +157,7 @@ impl Local {
                 return self.next_ordinary();
             }
             self.handed_on.set(0);
-            if let Some(task) = taken(|| scheduler.system.steal()) {
+            if let Some(task) = self.take_system() {
                 return Some(task);
             }
         }
@@ -481,6 +484,7 @@ fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnc
         slot_used: Cell::new(false),
         slot_runs: Cell::new(0),
         handed_on: Cell::new(0),
+        system_left: Cell::new((OUTSIDE, 0)),
         searching: Cell::new(false),
         polls_to_tick: Cell::new(TICK_POLLS),
         tick_polls: Cell::new(TICK_POLLS),
