@@ -5,6 +5,7 @@ use crate::child::{AnyChild, ChildBuilder, ChildSpec, IntoChild, Recipe, Start};
 use crate::drive::run;
 use crate::event::FailedToStart;
 use crate::handle::SupervisorRef;
+use crate::limits::{AHEAD, AHEAD_EVERY};
 use crate::message::{Msg, SupervisorMessage};
 use crate::ready::Ready;
 use crate::rows::Rows;
@@ -136,6 +137,10 @@ impl Supervisor {
 
     /// One more child, the last in order.
     pub fn child(mut self, child: impl IntoChild) -> Self {
+        if self.children.len() % AHEAD_EVERY == AHEAD_EVERY - 1 {
+            // At one go and given back at once, as the runtime does for its processes: glibc would have it page by page.
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(AHEAD)));
+        }
         self.children.push(child.into_child());
         self
     }

@@ -4,7 +4,7 @@
 //! and reaper seldom meet. A slot's generation grows with each use; a slot whose generation is used up is never used
 //! again. Permits for processes are handed to shards in small lots, so that the common counter is touched seldom; a
 //! shard without any takes back what others hold before it says that the limit is reached.
-use crate::limits::TICK_POLLS;
+use crate::limits::{AHEAD, AHEAD_EVERY, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::control::AnyProcess;
 use crossbeam_utils::CachePadded;
@@ -43,9 +43,10 @@ impl Table {
         Self { shards, permits: AtomicUsize::new(limit), limit, tag }
     }
 
-    /// Makes a process in the given shard (any number), with its pid; `None` when the limit is reached.
+    /// Makes a process in the given shard (any number, which a worker counts up), with its pid; `None` when the limit is reached.
     pub(crate) fn insert<P>(&self, shard: usize, make: impl FnOnce(Pid) -> (AnyProcess, P)) -> Option<P> {
-        let shard = shard % self.shards.len();
+        let number = shard;
+        let shard = number % self.shards.len();
         let mut guard = self.shards[shard].lock();
         if guard.permits == 0 {
             guard.permits = self.take_permits(LOT);
@@ -62,13 +63,18 @@ impl Table {
         }
         guard.permits -= 1;
         let slot = guard.slots.vacant_key();
-        if slot == guard.generations.len() {
+        let grows = slot == guard.generations.len();
+        if grows {
             guard.generations.push(0);
         }
         guard.generations[slot] += 1;
         let index = u32::try_from(slot * self.shards.len() + shard).expect("a table of four billion processes");
         let (process, made) = make(Pid::new(index, guard.generations[slot], self.tag));
         guard.slots.insert(Slot::Process(process));
+        drop(guard);
+        if grows && number % AHEAD_EVERY == AHEAD_EVERY - 1 {
+            ask_ahead();
+        }
         Some(made)
     }
 
@@ -178,6 +184,13 @@ impl Table {
         }
         recovered
     }
+}
+
+/// Asks the allocator at one go for what the next processes will take, and gives it back at once. There are more processes than
+/// ever, so that their memory comes from the system; glibc has it that for a thread page by page, with a system call each.
+#[cold]
+fn ask_ahead() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(AHEAD)));
 }
 
 #[cfg(all(test, not(loom)))]
