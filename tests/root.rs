@@ -78,6 +78,26 @@ fn a_root_is_stopped_in_order_and_the_runtime_with_it() {
 }
 
 #[test]
+fn a_root_that_leaves_somebody_to_be_killed_was_not_stopped_cleanly() {
+    on_sizes(&SIZES, async |runtime| {
+        let (root, _dumps) = start(&runtime, Root::new(three(&Log::default(), Supervisor::new()).0)).await;
+        let stubborn = runtime.spawn(async |mut ctx: Context<()>| {
+            ctx.trap_exits(drop);
+            loop {
+                ctx.recv().await;
+            }
+        });
+        let stubborn = stubborn.expect("room");
+        // It is told only when it has said that it traps.
+        stubborn.send(()).expect("it lives");
+        until(&runtime, || runtime.info(stubborn.pid()).is_some_and(|info| info.traps_exits)).await;
+        let report = root.stop(SECOND).await;
+        assert_eq!((report.runtime.killed, report.is_clean()), (1, false), "{report}");
+        assert_eq!(stubborn.ended().await, ExitReason::Killed);
+    });
+}
+
+#[test]
 fn a_root_that_gives_up_says_why_in_a_dump_and_ends_the_runtime() {
     on_sizes(&SIZES, async |runtime| {
         let (supervisor, places) = three(&Log::default(), Supervisor::new().intensity(0, SECOND));

@@ -62,6 +62,7 @@ mod link;
 mod loom_models;
 mod mailbox;
 mod monitor;
+mod near;
 pub mod net;
 mod pg;
 mod pid;
@@ -99,6 +100,8 @@ pub use info::{
 pub use inherit::Inherited;
 pub use mailbox::Mailbox;
 pub use monitor::MonitorRef;
+#[doc(hidden)]
+pub use near::{NearBuildHasher, NearHasher};
 pub use pg::{GroupChange, GroupEvent, GroupView};
 pub use pid::Pid;
 pub use process::address::{Address, Ended, Recipient, Scoped, SendWait};

@@ -1,7 +1,7 @@
 //! Pure: a small set of keyed peers, which most processes have none or few of and a hub has very many of.
+use crate::near::NearBuildHasher;
 use indexmap::IndexMap;
 use indexmap::map::{Entry, IntoIter};
-use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 use std::hash::Hash;
 
@@ -19,7 +19,7 @@ pub(crate) enum PeerSet<K, P> {
 #[derive(Debug)]
 pub(crate) enum Peers<K, P> {
     Few(SmallVec<[(K, P); 4]>),
-    Many(IndexMap<K, P, FxBuildHasher>),
+    Many(IndexMap<K, P, NearBuildHasher>),
     /// Many that are being taken out one by one: nobody looks for one of them any more, so that no index is kept.
     Leaving(IntoIter<K, P>),
 }
@@ -150,7 +150,7 @@ impl<K: Copy + Eq + Hash, P> Peers<K, P> {
             Self::Few(few) if few.iter().any(|(k, _)| *k == key) => return Err(peer),
             Self::Few(few) if few.len() < FEW => few.push((key, peer)),
             Self::Few(few) => {
-                let mut many: IndexMap<K, P, FxBuildHasher> = few.drain(..).collect();
+                let mut many: IndexMap<K, P, NearBuildHasher> = few.drain(..).collect();
                 many.insert(key, peer);
                 *self = Self::Many(many);
             }

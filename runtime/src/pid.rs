@@ -1,5 +1,6 @@
 //! Pure: the identity of a process.
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// Names one process for ever: a slot of its runtime's table, how often that slot had been used, and the runtime.
 ///
@@ -9,7 +10,7 @@ use std::fmt;
 /// chance of 2⁻³² that two tags are equal).
 ///
 /// It prints as `index.generation`, which is unique within its runtime.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pid {
     index: u32,
     generation: u32,
@@ -42,6 +43,14 @@ impl Pid {
     pub(crate) fn from_word(word: u64, runtime: u32) -> Option<Self> {
         #[expect(clippy::cast_possible_truncation, reason = "the two halves of a word")]
         (word != 0).then_some(Self { index: word as u32, generation: (word >> 32) as u32, runtime })
+    }
+}
+
+/// By its word: two runtimes have few processes that anybody holds in one table.
+impl Hash for Pid {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.word());
     }
 }
 

@@ -16,8 +16,12 @@ use std::time::Duration;
 
 /// A child as a supervisor holds it: what it takes to start it, whatever messages it takes.
 pub(crate) trait Start: Send {
-    /// Spawns a process, linked to the supervisor.
-    fn start(&mut self, ctx: &mut Context<SupervisorMessage>) -> Result<(Pid, Option<Board>), SpawnError>;
+    /// Spawns a process, linked to the supervisor, whose own address comes along.
+    fn start(
+        &mut self,
+        ctx: &mut Context<SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
+    ) -> Result<(Pid, Option<Board>), SpawnError>;
     /// What those who hold a reference are to find from now on.
     fn show(&mut self, place: Place<Pid>, runtime: &Handle);
 }
@@ -27,7 +31,7 @@ pub(crate) trait Recipe<M>: Send {
     fn spawn(
         &mut self,
         build: ProcessBuilder<'_, SupervisorMessage>,
-        supervisor: Address<SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
     ) -> Result<(Address<M>, Option<Board>), SpawnError>;
 }
 
@@ -61,6 +65,13 @@ struct Slot<M> {
     recipe: Box<dyn Recipe<M>>,
     /// Made when it is first asked for: most children are never sent to by their place.
     spot: OnceLock<Arc<Spot<M>>>,
+    options: Option<Box<Options>>,
+}
+
+/// As its supervisor holds it: nobody asks for its place any more.
+struct Held<M> {
+    recipe: Box<dyn Recipe<M>>,
+    spot: Option<Arc<Spot<M>>>,
     options: Option<Box<Options>>,
     /// Its process, until that is shown.
     started: Option<Address<M>>,
@@ -174,13 +185,14 @@ impl<M: Send + 'static> ChildSpec<M> {
     }
 
     pub(crate) fn into_parts(self) -> (Arc<Settings>, Box<dyn Start>) {
-        (self.settings, Box::new(self.slot))
+        let Slot { recipe, spot, options } = self.slot;
+        (self.settings, Box::new(Held { recipe, spot: spot.into_inner(), options, started: None }))
     }
 }
 
 impl<M: Send + 'static> ChildBuilder<M> {
     pub(crate) fn new(id: Arc<str>, kind: ChildKind, recipe: Box<dyn Recipe<M>>) -> Self {
-        let slot = Slot { recipe, spot: OnceLock::new(), options: None, started: None };
+        let slot = Slot { recipe, spot: OnceLock::new(), options: None };
         Self { settings: Settings::new(id, kind), slot }
     }
 
@@ -259,9 +271,12 @@ impl<M: Send + 'static> ChildBuilder<M> {
     }
 }
 
-impl<M: Send + 'static> Start for Slot<M> {
-    fn start(&mut self, ctx: &mut Context<SupervisorMessage>) -> Result<(Pid, Option<Board>), SpawnError> {
-        let supervisor = ctx.address();
+impl<M: Send + 'static> Start for Held<M> {
+    fn start(
+        &mut self,
+        ctx: &mut Context<SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
+    ) -> Result<(Pid, Option<Board>), SpawnError> {
         let mut build = ctx.build().link();
         if let Some(options) = &self.options {
             if let Some(mailbox) = options.mailbox {
@@ -276,15 +291,14 @@ impl<M: Send + 'static> Start for Slot<M> {
         }
         let (address, subtree) = self.recipe.spawn(build, supervisor)?;
         let pid = address.pid();
-        if self.spot.get().is_some() {
+        if self.spot.is_some() {
             self.started = Some(address);
         }
         Ok((pid, subtree))
     }
 
     fn show(&mut self, place: Place<Pid>, runtime: &Handle) {
-        // One that nobody has asked for nobody will: the specification is used up.
-        if let Some(spot) = self.spot.get() {
+        if let Some(spot) = &self.spot {
             spot.show(self.started.take(), place, runtime);
         }
     }
@@ -301,7 +315,7 @@ where
     fn spawn(
         &mut self,
         build: ProcessBuilder<'_, SupervisorMessage>,
-        _: Address<SupervisorMessage>,
+        _: &Address<SupervisorMessage>,
     ) -> Result<(Address<M>, Option<Board>), SpawnError> {
         Ok((build.spawn(&mut self.0)?, None))
     }
@@ -318,10 +332,10 @@ where
     fn spawn(
         &mut self,
         build: ProcessBuilder<'_, SupervisorMessage>,
-        supervisor: Address<SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
     ) -> Result<(Address<M>, Option<Board>), SpawnError> {
         let address = build.spawn(|ctx: Context<M>| {
-            let ready = Ready::new(supervisor, ctx.pid());
+            let ready = Ready::new(supervisor.clone(), ctx.pid());
             (self.0)(ctx, ready)
         })?;
         Ok((address, None))

@@ -2,10 +2,9 @@
 use crate::limits::EXITS_KEPT;
 use crate::rows::Rows;
 use crate::spec::{ChildKind, Restart, Settings};
-use colloquium_runtime::ExitReason;
+use colloquium_runtime::{ExitReason, NearBuildHasher};
 use indexmap::IndexMap;
 use indexmap::map::Entry;
-use rustc_hash::FxBuildHasher;
 use std::collections::VecDeque;
 use std::hash::{Hash, RandomState};
 use std::sync::Arc;
@@ -92,10 +91,10 @@ pub(crate) struct PastExit<P> {
 pub(crate) struct Child<P> {
     pub(crate) settings: Arc<Settings>,
     pub(crate) standing: Standing<P>,
-    /// Since when it stands so.
-    pub(crate) since: Duration,
-    /// Processes that it has had.
-    pub(crate) starts: u64,
+    /// Since when it stands so, in nanoseconds. (With this, a child and its key are one line of the cache.)
+    since: u64,
+    /// Processes that it has had; or so many that nobody counts them.
+    pub(crate) starts: u32,
     /// Unhealthy starts in a row, for its back-off.
     pub(crate) unhealthy: u32,
     /// The last exits, oldest first. Most children have none.
@@ -105,7 +104,12 @@ pub(crate) struct Child<P> {
 impl<P: Copy> Child<P> {
     fn new(settings: Arc<Settings>, now: Duration) -> Self {
         let standing = Standing::Stopped(Rest::Waiting);
-        Self { settings, standing, since: now, starts: 0, unhealthy: 0, exits: None }
+        Self { settings, standing, since: nanos(now), starts: 0, unhealthy: 0, exits: None }
+    }
+
+    /// Since when it stands so.
+    pub(crate) fn since(&self) -> Duration {
+        Duration::from_nanos(self.since)
     }
 
     pub(crate) fn is_temporary(&self) -> bool {
@@ -127,7 +131,7 @@ pub(crate) struct Children<P> {
     rows: Rows<Child<P>>,
     /// Ids may come from strangers, so that their hashes are not to be foreseen; nobody goes over them.
     ids: IndexMap<Arc<str>, Key, RandomState>,
-    processes: IndexMap<P, Key, FxBuildHasher>,
+    processes: IndexMap<P, Key, NearBuildHasher>,
     next: Key,
     /// How many have a process that may be alive.
     active: usize,
@@ -156,7 +160,7 @@ impl<P: Copy + Eq + Hash> Children<P> {
         Self {
             rows: Rows::with_capacity(children),
             ids: IndexMap::with_capacity_and_hasher(children, RandomState::new()),
-            processes: IndexMap::with_capacity_and_hasher(children, FxBuildHasher),
+            processes: IndexMap::with_capacity_and_hasher(children, NearBuildHasher),
             ..Self::default()
         }
     }
@@ -202,14 +206,14 @@ impl<P: Copy + Eq + Hash> Children<P> {
             if let Some(new) = new {
                 self.processes.insert(new, key);
                 self.active += 1;
-                child.starts += 1;
+                child.starts = child.starts.saturating_add(1);
             }
         }
         if child.settings.significant {
             self.significant += usize::from(!standing.is_at_rest());
             self.significant -= usize::from(!child.standing.is_at_rest());
         }
-        child.since = now;
+        child.since = nanos(now);
         Some(std::mem::replace(&mut child.standing, standing))
     }
 
@@ -263,6 +267,11 @@ impl<P: Copy + Eq + Hash> Children<P> {
     }
 }
 
+/// In 64 bits, which last for 584 years.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +304,12 @@ mod tests {
         assert_eq!(children.first_in(keys[2], keys[0]), None);
         let again = children.add(settings("b"), now);
         assert!(again > Some(keys[2]), "a key is used once");
+    }
+
+    /// There may be very many, and fresh memory is the larger part of what a start costs.
+    #[test]
+    fn a_child_and_its_key_are_one_line_of_the_cache() {
+        assert!(size_of::<Option<Child<colloquium_runtime::Pid>>>() <= 56);
     }
 
     #[test]

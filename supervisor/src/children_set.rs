@@ -364,12 +364,12 @@ impl Recipe<SetMessage> for Held {
     fn spawn(
         &mut self,
         build: ProcessBuilder<'_, SupervisorMessage>,
-        supervisor: Address<SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
     ) -> Result<(Address<SetMessage>, Option<Board>), SpawnError> {
         let shared = Arc::clone(&self.0.shared);
         // What comes in: exits, and one word whenever a shard of a closing set gets empty.
         let address = build.system().mailbox(Mailbox::unbounded()).spawn(|ctx: Context<SetMessage>| {
-            let ready = Ready::new(supervisor, ctx.pid());
+            let ready = Ready::new(supervisor.clone(), ctx.pid());
             hold(ctx, shared, ready)
         })?;
         Ok((address, None))

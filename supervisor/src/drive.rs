@@ -7,10 +7,10 @@ use crate::message::{Ask, Msg, SupervisorMessage};
 use crate::ready::Ready;
 use crate::report::Reporter;
 use crate::rows::Rows;
-use colloquium_runtime::{Context, Down, Exit, ExitReason, Handle, MonitorRef, Pid, ReplyTo, Sleep};
+use colloquium_runtime::{Address, Context, Down, Exit, ExitReason, Handle, MonitorRef, Pid, ReplyTo, Sleep};
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -19,13 +19,16 @@ use std::time::Duration;
 
 pub(crate) struct Driver {
     ctx: Context<SupervisorMessage>,
+    /// Its own, which many of its children get.
+    address: Address<SupervisorMessage>,
     runtime: Handle,
     board: Board,
     starts: Rows<Box<dyn Start>>,
     /// How many are known to the board.
     subtrees: usize,
-    asked: BTreeMap<Ticket, Asked>,
-    next_ticket: Ticket,
+    /// Requests that are to be answered, from this ticket on; most are answered in the order in which they came.
+    asked: VecDeque<Option<Asked>>,
+    first_ticket: Ticket,
     watched: IndexMap<Pid, MonitorRef, FxBuildHasher>,
     actions: VecDeque<Action<Pid>>,
     deadline: Option<Duration>,
@@ -56,13 +59,14 @@ pub(crate) async fn run(
     let runtime = ctx.runtime();
     let reporter = Reporter::new(ctx.pid(), runtime.clone());
     let mut driver = Driver {
+        address: ctx.address(),
         ctx,
         runtime,
         board,
         starts,
         subtrees: 0,
-        asked: BTreeMap::new(),
-        next_ticket: 0,
+        asked: VecDeque::new(),
+        first_ticket: 0,
         watched: IndexMap::default(),
         actions: VecDeque::new(),
         deadline: None,
@@ -114,7 +118,7 @@ impl Driver {
             Msg::Down(down) => self.down(down),
             Msg::Said(child, word) => self.handle(Event::Said(child, word)),
             Msg::Turn(child, number) => self.handle(Event::Turn(child, number)),
-            Msg::Ask(ask) => self.ask(*ask),
+            Msg::Ask(ask) => self.ask(ask),
             Msg::Stop(within) => {
                 let by = within.map(|within| self.runtime.now().saturating_add(within));
                 self.handle(Event::End(ExitReason::Shutdown, by));
@@ -149,9 +153,23 @@ impl Driver {
 
     fn ask(&mut self, ask: Ask) {
         let Ask { request, start, reply_to, permit } = ask;
-        self.next_ticket += 1;
-        self.asked.insert(self.next_ticket, Asked { reply_to, start, _permit: permit });
-        self.handle(Event::Request(self.next_ticket, request));
+        let ticket = self.first_ticket + self.asked.len() as Ticket;
+        self.asked.push_back(Some(Asked { reply_to, start, _permit: permit }));
+        self.handle(Event::Request(ticket, request));
+    }
+
+    fn asked(&mut self, ticket: Ticket) -> Option<&mut Option<Asked>> {
+        let at = usize::try_from(ticket.checked_sub(self.first_ticket)?).ok()?;
+        self.asked.get_mut(at)
+    }
+
+    fn answered(&mut self, ticket: Ticket) -> Option<Asked> {
+        let asked = self.asked(ticket)?.take();
+        while self.asked.front().is_some_and(Option::is_none) {
+            self.asked.pop_front();
+            self.first_ticket += 1;
+        }
+        asked
     }
 
     /// Hands an event to the machine and does what it wants, until it wants nothing more.
@@ -171,7 +189,11 @@ impl Driver {
         };
         let mut machine = self.board.machine();
         machine.handle(event, now);
-        self.actions.append(&mut machine.actions);
+        if self.actions.is_empty() {
+            std::mem::swap(&mut self.actions, &mut machine.actions);
+        } else {
+            self.actions.append(&mut machine.actions);
+        }
         self.deadline = machine.deadline();
         let litter = std::mem::take(&mut machine.litter);
         drop(machine);
@@ -197,16 +219,16 @@ impl Driver {
             }
             Action::Turn(child, number) => {
                 // Its own mailbox refuses nothing while it lives.
-                drop(self.ctx.address().send(SupervisorMessage(Msg::Turn(child, number))));
+                drop(self.address.send(SupervisorMessage(Msg::Turn(child, number))));
             }
             Action::Adopt(ticket, child) => {
-                if let Some(start) = self.asked.get_mut(&ticket).and_then(|asked| asked.start.take()) {
+                if let Some(start) = self.asked(ticket).and_then(|asked| asked.as_mut()?.start.take()) {
                     self.starts.push(child, start);
                 }
             }
             Action::Removed(child) => drop_caught(self.starts.remove(child)),
             Action::Answer(ticket, answer) => {
-                if let Some(asked) = self.asked.remove(&ticket) {
+                if let Some(asked) = self.answered(ticket) {
                     let Asked { reply_to, start, _permit } = asked;
                     drop_caught(start);
                     // Who asks may have given up; the request was carried out all the same.
@@ -225,7 +247,7 @@ impl Driver {
 
     fn start(&mut self, child: Key) {
         let Some(start) = self.starts.get_mut(child) else { return };
-        let event = match start.start(&mut self.ctx) {
+        let event = match start.start(&mut self.ctx, &self.address) {
             Ok((process, subtree)) => {
                 if subtree.is_some() && !self.board.set_subtree(child, subtree) {
                     self.subtrees += 1;

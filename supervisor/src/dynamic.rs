@@ -1,9 +1,9 @@
 //! Driver: supervisors of children that are all of one kind and come and go (OTP's `simple_one_for_one`).
 use crate::backoff::Backoff;
 use crate::board::Board;
-use crate::child::{AnyChild, ChildBuilder, ChildSpec, Start};
-use crate::event::{Place, Who};
-use crate::handle::{StartChildError, SupervisorRef, TerminateChildError, Unreachable};
+use crate::child::{ChildBuilder, ChildSpec, Start};
+use crate::event::{Place, Request, Who};
+use crate::handle::{StartChildError, SupervisorRef, TerminateChildError, Unreachable, added_child};
 use crate::limits;
 use crate::message::SupervisorMessage;
 use crate::place::Spot;
@@ -70,7 +70,7 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicSupervisor<A, M> {
         F: Fn(Context<M>, A) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        let body = Arc::new(move |ctx: Context<M>, arguments: A, _: Address<SupervisorMessage>| body(ctx, arguments));
+        let body = Arc::new(move |ctx: Context<M>, arguments: A, _: &Address<SupervisorMessage>| body(ctx, arguments));
         Self::of(body, None)
     }
 
@@ -80,8 +80,8 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicSupervisor<A, M> {
         F: Fn(Context<M>, Ready, A) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        let body = Arc::new(move |ctx: Context<M>, arguments: A, supervisor: Address<SupervisorMessage>| {
-            let ready = Ready::new(supervisor, ctx.pid());
+        let body = Arc::new(move |ctx: Context<M>, arguments: A, supervisor: &Address<SupervisorMessage>| {
+            let ready = Ready::new(supervisor.clone(), ctx.pid());
             body(ctx, ready, arguments)
         });
         Self::of(body, Some(limits::INIT))
@@ -89,15 +89,16 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicSupervisor<A, M> {
 
     fn of<F, Fut>(body: Arc<F>, init: Option<Duration>) -> Self
     where
-        F: Fn(Context<M>, A, Address<SupervisorMessage>) -> Fut + Send + Sync + 'static,
+        F: Fn(Context<M>, A, &Address<SupervisorMessage>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
         let mut settings = Settings::new("".into(), ChildKind::Worker);
         settings.init = init;
         let make = move |arguments: A, once: bool| {
             let spot = Arc::new(Spot::child());
+            let arguments = if once { Arguments::Once(Some(arguments)) } else { Arguments::Kept(arguments) };
             let child = ChildRef::new(Arc::clone(&spot));
-            let start = Child { body: Arc::clone(&body), arguments: Some(arguments), once, spot, started: None };
+            let start = Child { body: Arc::clone(&body), arguments, spot };
             (Box::new(start) as Box<dyn Start>, child)
         };
         let flags = Flags { dynamic: Some(usize::MAX), ..Flags::default() };
@@ -222,7 +223,8 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicRef<A, M> {
     /// [`StartChildError`]. A first start that fails is not retried.
     pub async fn start_child(&self, arguments: A) -> Result<ChildRef<M>, StartChildError> {
         let (start, child) = (self.make)(arguments, self.settings.restart == Restart::Temporary);
-        self.supervisor.add(AnyChild { settings: Arc::clone(&self.settings), start }).await?;
+        let added = self.supervisor.call(Request::Add(Arc::clone(&self.settings)), Some(start)).await;
+        added_child(added)?;
         Ok(child)
     }
 
@@ -248,34 +250,43 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicRef<A, M> {
 /// One child: the body of all, and its own arguments.
 struct Child<A, M, F> {
     body: Arc<F>,
-    arguments: Option<A>,
-    /// It is never restarted, so that its arguments need not be kept.
-    once: bool,
+    arguments: Arguments<A>,
     spot: Arc<Spot<M>>,
-    started: Option<Address<M>>,
+}
+
+enum Arguments<A> {
+    Kept(A),
+    /// It is never restarted, so that they need not be kept.
+    Once(Option<A>),
 }
 
 impl<A, M, F, Fut> Start for Child<A, M, F>
 where
     A: Clone + Send,
     M: Send + 'static,
-    F: Fn(Context<M>, A, Address<SupervisorMessage>) -> Fut + Send + Sync,
+    F: Fn(Context<M>, A, &Address<SupervisorMessage>) -> Fut + Send + Sync,
     Fut: Future<Output: IntoExitReason> + Send + 'static,
 {
-    fn start(&mut self, ctx: &mut Context<SupervisorMessage>) -> Result<(Pid, Option<Board>), SpawnError> {
-        let supervisor = ctx.address();
+    fn start(
+        &mut self,
+        ctx: &mut Context<SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
+    ) -> Result<(Pid, Option<Board>), SpawnError> {
         let address = ctx.build().link().spawn(|ctx: Context<M>| {
             // Cloned here, since a panic here is the child's own.
-            let arguments = if self.once { self.arguments.take() } else { self.arguments.clone() };
-            (self.body)(ctx, arguments.expect("a child that is started once"), supervisor)
+            let arguments = match &mut self.arguments {
+                Arguments::Kept(arguments) => arguments.clone(),
+                Arguments::Once(arguments) => arguments.take().expect("a child that is started once"),
+            };
+            (self.body)(ctx, arguments, supervisor)
         })?;
         let pid = address.pid();
-        self.started = Some(address);
+        self.spot.started(address);
         Ok((pid, None))
     }
 
     fn show(&mut self, place: Place<Pid>, runtime: &Handle) {
-        self.spot.show(self.started.take(), place, runtime);
+        self.spot.show(None, place, runtime);
     }
 }
 

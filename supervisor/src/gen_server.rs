@@ -346,10 +346,10 @@ impl<S: GenServer, F: FnMut() -> S + Send> Recipe<ServerMessage<S::Message>> for
     fn spawn(
         &mut self,
         build: ProcessBuilder<'_, SupervisorMessage>,
-        supervisor: Address<SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
     ) -> Result<(Address<ServerMessage<S::Message>>, Option<Board>), SpawnError> {
         let address = build.spawn(|ctx: Context<ServerMessage<S::Message>>| {
-            let ready = Ready::new(supervisor, ctx.pid());
+            let ready = Ready::new(supervisor.clone(), ctx.pid());
             Serving::new((self.0)(), ctx).run(ready)
         })?;
         Ok((address, None))

@@ -177,21 +177,9 @@ impl SupervisorRef {
     /// [`StartChildError`]. A first start that fails is not retried.
     pub async fn start_child<M: Send + 'static>(&self, spec: ChildSpec<M>) -> Result<ChildRef<M>, StartChildError> {
         let child = spec.reference();
-        self.add(spec.into_child()?).await?;
+        let AnyChild { settings, start } = spec.into_child()?;
+        added_child(self.call(Request::Add(settings), Some(start)).await)?;
         Ok(child)
-    }
-
-    pub(crate) async fn add(&self, child: AnyChild) -> Result<Option<Pid>, StartChildError> {
-        let AnyChild { settings, start } = child;
-        match self.ask(Request::Add(settings), Some(start)).await? {
-            Answer::Child(process) => Ok(process),
-            Answer::Refused(Refusal::AlreadyStarted(process)) => Err(StartChildError::AlreadyStarted(process)),
-            Answer::Refused(Refusal::AlreadyPresent) => Err(StartChildError::AlreadyPresent),
-            Answer::Refused(Refusal::Full(most)) => Err(StartChildError::Full(most)),
-            Answer::Refused(Refusal::Spec(error)) => Err(error.into()),
-            Answer::Refused(Refusal::Failed(failure)) => Err(StartChildError::Failed(failure)),
-            _ => Err(Unreachable::Ended.into()),
-        }
     }
 
     /// Stops a child, by its own rules, and waits until it is gone; one that is stopped already, or about to be restarted,
@@ -291,15 +279,14 @@ impl SupervisorRef {
         self.call(request, start).await.map_err(|kind| unreachable(&kind))
     }
 
-    async fn call(
+    pub(crate) async fn call(
         &self,
         request: Request<Pid>,
         start: Option<Box<dyn crate::child::Start>>,
     ) -> Result<Answer<Pid>, CallErrorKind> {
         let Some(permit) = self.board.permit() else { return Err(CallErrorKind::Full) };
-        let make = |reply_to: ReplyTo<Answer<Pid>>| {
-            SupervisorMessage(Msg::Ask(Box::new(Ask { request, start, reply_to, permit })))
-        };
+        let make =
+            |reply_to: ReplyTo<Answer<Pid>>| SupervisorMessage(Msg::Ask(Ask { request, start, reply_to, permit }));
         let call = self.address.call(make);
         let call = match self.limit {
             Some(limit) => call.timeout(limit),
@@ -310,6 +297,19 @@ impl SupervisorRef {
             Ok(answer) => Ok(answer),
             Err(error) => Err(error.kind().clone()),
         }
+    }
+}
+
+/// What came of [`Request::Add`].
+pub(crate) fn added_child(answer: Result<Answer<Pid>, CallErrorKind>) -> Result<(), StartChildError> {
+    match answer.map_err(|kind| unreachable(&kind))? {
+        Answer::Child(_) => Ok(()),
+        Answer::Refused(Refusal::AlreadyStarted(process)) => Err(StartChildError::AlreadyStarted(process)),
+        Answer::Refused(Refusal::AlreadyPresent) => Err(StartChildError::AlreadyPresent),
+        Answer::Refused(Refusal::Full(most)) => Err(StartChildError::Full(most)),
+        Answer::Refused(Refusal::Spec(error)) => Err(error.into()),
+        Answer::Refused(Refusal::Failed(failure)) => Err(StartChildError::Failed(failure)),
+        _ => Err(Unreachable::Ended.into()),
     }
 }
 

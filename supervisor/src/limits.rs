@@ -28,5 +28,9 @@ pub(crate) const REPORTS_PER_SECOND: u32 = 10;
 pub(crate) const REQUEST: Duration = Duration::from_secs(60);
 /// Children that are looked at in one go, under the lock of their supervisor: some microseconds' worth.
 pub(crate) const PAGE: usize = 256;
+/// A supervisor that is given very many children asks the allocator for the memory of so many together.
+pub(crate) const AHEAD_EVERY: usize = 256;
+/// In bytes: so many children before they are started.
+pub(crate) const AHEAD: usize = 44 * 1024;
 
 const _: () = assert!(REQUEST.as_nanos() > INIT.as_nanos() + SHUTDOWN.as_nanos() + KILL_PATIENCE.as_nanos());

@@ -16,7 +16,7 @@ pub(crate) enum Msg {
     Said(Pid, Word),
     /// The supervisor's own: a start is to be tried again.
     Turn(Key, u64),
-    Ask(Box<Ask>),
+    Ask(Ask),
     /// The supervisor is to end, within that time if one is given.
     Stop(Option<Duration>),
     /// Who wants to talk to it has only its address.

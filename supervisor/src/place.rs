@@ -10,9 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use thiserror::Error;
 
+/// There is one for each child of a dynamic supervisor, so that what most have none of is in boxes.
 pub(crate) struct Spot<M> {
-    inner: Mutex<Inner<M>>,
     tenure: Tenure,
+    inner: Mutex<Inner<M>>,
 }
 
 /// Who may take the place after its first holder.
@@ -28,14 +29,21 @@ enum Tenure {
 
 struct Inner<M> {
     occupant: Occupant<M>,
-    /// Those who wait for a change, by their tickets; each takes itself out.
+    /// A process that was started last, until it is shown.
+    started: Option<Address<M>>,
+    queue: Option<Box<Queue>>,
+}
+
+/// Those who wait for a change, by their tickets; each takes itself out.
+#[derive(Default)]
+struct Queue {
     waiting: BTreeMap<u64, Waker>,
     tickets: u64,
 }
 
 enum Occupant<M> {
     Up(Address<M>),
-    Vacant(Option<(Duration, Handle)>),
+    Vacant(Option<Box<(Duration, Handle)>>),
     Stopped,
     Gone,
 }
@@ -72,7 +80,7 @@ impl<M: Send + 'static> Spot<M> {
     }
 
     fn new(tenure: Tenure) -> Self {
-        let inner = Mutex::new(Inner { occupant: Occupant::Vacant(None), waiting: BTreeMap::new(), tickets: 0 });
+        let inner = Mutex::new(Inner { occupant: Occupant::Vacant(None), started: None, queue: None });
         Self { inner, tenure }
     }
 
@@ -81,34 +89,46 @@ impl<M: Send + 'static> Spot<M> {
         self.tenure == Tenure::Fixed
     }
 
+    /// Its next process, which is not shown yet. Of a place that no other supervisor shows anybody in.
+    pub(crate) fn started(&self, address: Address<M>) {
+        let old = self.inner.lock().started.replace(address);
+        drop(old);
+    }
+
     /// Shows who is in the place; a process that was started last, if it is up.
     pub(crate) fn show(&self, started: Option<Address<M>>, place: Place<Pid>, runtime: &Handle) {
-        match started {
-            Some(address) if matches!(place, Place::Up(_)) => self.occupy(address),
-            _ => self.vacate(place, runtime),
-        }
+        let vacant = match place {
+            Place::Vacant(at) => at.map(|at| Box::new((at, runtime.clone()))),
+            _ => None,
+        };
+        self.change(started, |started| match (place, started.take()) {
+            (Place::Up(_), Some(address)) => Occupant::Up(address),
+            (place, unshown) => {
+                *started = unshown;
+                match place {
+                    Place::Vacant(_) => Occupant::Vacant(vacant),
+                    Place::Stopped => Occupant::Stopped,
+                    Place::Gone | Place::Up(_) => Occupant::Gone,
+                }
+            }
+        });
     }
 
     /// Somebody is there.
     pub(crate) fn occupy(&self, address: Address<M>) {
-        self.change(Occupant::Up(address));
+        self.change(Some(address), |address| address.take().map_or(Occupant::Gone, Occupant::Up));
     }
 
-    fn vacate(&self, place: Place<Pid>, runtime: &Handle) {
-        self.change(match place {
-            Place::Vacant(at) => Occupant::Vacant(at.map(|at| (at, runtime.clone()))),
-            Place::Stopped => Occupant::Stopped,
-            Place::Gone | Place::Up(_) => Occupant::Gone,
-        });
-    }
-
-    fn change(&self, occupant: Occupant<M>) {
+    /// Changes who is there, by the process that was started last, which goes with all else when the lock is free.
+    fn change(&self, started: Option<Address<M>>, occupant: impl FnOnce(&mut Option<Address<M>>) -> Occupant<M>) {
         let mut inner = self.inner.lock();
-        let old = std::mem::replace(&mut inner.occupant, occupant);
-        let waiting = std::mem::take(&mut inner.waiting);
+        let mut started = started.or_else(|| inner.started.take());
+        let next = occupant(&mut started);
+        let old = std::mem::replace(&mut inner.occupant, next);
+        let waiting = inner.queue.as_mut().map(|queue| std::mem::take(&mut queue.waiting));
         drop(inner);
-        drop(old);
-        waiting.into_values().for_each(Waker::wake);
+        drop((old, started));
+        waiting.into_iter().flat_map(BTreeMap::into_values).for_each(Waker::wake);
     }
 
     pub(crate) fn address(&self) -> Result<Address<M>, Unavailable> {
@@ -116,7 +136,8 @@ impl<M: Send + 'static> Spot<M> {
         match &inner.occupant {
             Occupant::Up(address) => Ok(address.clone()),
             Occupant::Vacant(None) => Err(Unavailable::Restarting { next: None }),
-            Occupant::Vacant(Some((at, runtime))) => {
+            Occupant::Vacant(Some(next)) => {
+                let (at, runtime) = &**next;
                 let next = Some(at.saturating_sub(runtime.now()));
                 Err(Unavailable::Restarting { next })
             }
@@ -128,8 +149,9 @@ impl<M: Send + 'static> Spot<M> {
     /// A place among those who wait.
     pub(crate) fn wait(&self) -> Waiting<'_, M> {
         let mut inner = self.inner.lock();
-        inner.tickets += 1;
-        Waiting { spot: self, ticket: inner.tickets }
+        let queue = inner.queue.get_or_insert_default();
+        queue.tickets += 1;
+        Waiting { spot: self, ticket: queue.tickets }
     }
 }
 
@@ -150,7 +172,7 @@ impl<M: Send + 'static> Waiting<'_, M> {
             // One that is dead has not been seen to by its supervisor yet.
             Occupant::Up(_) | Occupant::Vacant(_) | Occupant::Stopped | Occupant::Gone => {}
         }
-        let old = inner.waiting.insert(self.ticket, waker);
+        let old = inner.queue.get_or_insert_default().waiting.insert(self.ticket, waker);
         drop(inner);
         drop(old);
         Poll::Pending
@@ -159,7 +181,7 @@ impl<M: Send + 'static> Waiting<'_, M> {
 
 impl<M> Drop for Waiting<'_, M> {
     fn drop(&mut self) {
-        let waker = self.spot.inner.lock().waiting.remove(&self.ticket);
+        let waker = self.spot.inner.lock().queue.as_mut().and_then(|queue| queue.waiting.remove(&self.ticket));
         drop(waker);
     }
 }

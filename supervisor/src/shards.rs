@@ -89,8 +89,8 @@ impl Shards {
     pub(crate) fn enter(&self, pid: Pid) -> Option<Seat> {
         let mut hasher = FxHasher::default();
         pid.hash(&mut hasher);
-        // The high bits: the low ones of this hash follow those of its input.
-        let shard = (hasher.finish() >> 32) as usize % SHARDS;
+        // The hasher has turned its best bits down.
+        let shard = hasher.finish() as usize % SHARDS;
         let mut members = self.shards[shard].members.lock();
         if !members.open {
             return None;

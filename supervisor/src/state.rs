@@ -172,7 +172,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         let initialises = self.operation.as_ref().is_some_and(|operation| operation.waits_for_init_of(key));
         let Some(child) = self.children.get_mut(key) else { return };
         if self.stage < Stage::Ending {
-            let lived = now.saturating_sub(child.since);
+            let lived = now.saturating_sub(child.since());
             let forgotten = child.note_exit(PastExit { process, reason: reason.clone(), at: now, lived });
             self.litter.extend(forgotten.map(Litter::Exit));
         }

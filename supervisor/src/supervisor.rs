@@ -5,6 +5,7 @@ use crate::child::{AnyChild, ChildBuilder, ChildSpec, IntoChild, Recipe, Start};
 use crate::drive::run;
 use crate::event::FailedToStart;
 use crate::handle::SupervisorRef;
+use crate::limits::{AHEAD, AHEAD_EVERY};
 use crate::message::{Msg, SupervisorMessage};
 use crate::ready::Ready;
 use crate::rows::Rows;
@@ -136,6 +137,10 @@ impl Supervisor {
 
     /// One more child, the last in order.
     pub fn child(mut self, child: impl IntoChild) -> Self {
+        if self.children.len() % AHEAD_EVERY == AHEAD_EVERY - 1 {
+            // At one go and given back at once, as the runtime does for its processes: glibc would have it page by page.
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(AHEAD)));
+        }
         self.children.push(child.into_child());
         self
     }
@@ -270,13 +275,13 @@ impl<F: FnMut() -> Supervisor + Send> Recipe<SupervisorMessage> for Nested<F> {
     fn spawn(
         &mut self,
         build: ProcessBuilder<'_, SupervisorMessage>,
-        above: Address<SupervisorMessage>,
+        above: &Address<SupervisorMessage>,
     ) -> Result<(Address<SupervisorMessage>, Option<Board>), SpawnError> {
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut self.0));
         let wrong = match made {
             Ok(supervisor) => match supervisor.prepare() {
                 Ok(prepared) => {
-                    let (address, board) = prepared.spawn(build, |pid| Ready::new(above, pid))?;
+                    let (address, board) = prepared.spawn(build, |pid| Ready::new(above.clone(), pid))?;
                     return Ok((address, Some(board)));
                 }
                 Err(error) => Ok(ExitReason::error(error)),
@@ -285,7 +290,7 @@ impl<F: FnMut() -> Supervisor + Send> Recipe<SupervisorMessage> for Nested<F> {
         };
         // It is to fail in its own name, and its supervisor to learn why as of any other child.
         let address = build.spawn(|ctx: Context<SupervisorMessage>| {
-            let ready = Ready::new(above, ctx.pid());
+            let ready = Ready::new(above.clone(), ctx.pid());
             let reason = wrong.unwrap_or_else(|payload| std::panic::resume_unwind(payload));
             async move {
                 let _ready = ready;

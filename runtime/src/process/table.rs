@@ -4,7 +4,7 @@
 //! with each for a while, so that the slots of those who are spawned together, who often end together, stand together in
 //! memory. A slot's generation grows with each use; a slot whose generation is used up is never used again. Permits for processes are handed to shards in small lots, so that the common counter is touched seldom; a
 //! shard without any takes back what others hold before it says that the limit is reached.
-use crate::limits::{SPAWN_RUN, TICK_POLLS};
+use crate::limits::{AHEAD, AHEAD_EVERY, SPAWN_RUN, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::control::AnyProcess;
 use crossbeam_utils::CachePadded;
@@ -70,9 +70,14 @@ impl Table {
             Some(slot) => (guard.free as usize, slot.generation + 1),
             None => (guard.slots.len(), 1),
         };
+        let grows = at == guard.slots.len();
         let index = u32::try_from(at * self.shards.len() + shard).expect("a table of four billion processes");
         let (process, made) = make(Pid::new(index, generation, self.tag));
         guard.put(at, process);
+        drop(guard);
+        if grows && turn % AHEAD_EVERY == AHEAD_EVERY - 1 {
+            ask_ahead();
+        }
         Some(made)
     }
 
@@ -193,6 +198,13 @@ impl Shard {
         }
         slot.process.take()
     }
+}
+
+/// Asks the allocator at one go for what the next processes will take, and gives it back at once. There are more processes than
+/// ever, so that their memory comes from the system; glibc has it that for a thread page by page, with a system call each.
+#[cold]
+fn ask_ahead() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(AHEAD)));
 }
 
 #[cfg(all(test, not(loom)))]

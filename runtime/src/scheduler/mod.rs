@@ -37,6 +37,9 @@ use worker::Local;
 /// A process that is to be polled.
 pub(crate) type Task = Runnable<Metadata>;
 
+/// No worker, in the place of a worker's number.
+pub(crate) const OUTSIDE: usize = usize::MAX;
+
 /// What the scheduler knows of a process: it stands in the task cell, so that the function that schedules it needs no
 /// state of its own. (With state, each wake would count references twice more.)
 pub(crate) struct Metadata {
@@ -141,6 +144,8 @@ impl Counters {
 pub(crate) struct Scheduler {
     pub(crate) injector: Injector<Task>,
     pub(crate) system: Injector<Task>,
+    /// Which worker has last woken a system process: a hint, read and written relaxed.
+    pub(crate) system_woken_by: CachePadded<AtomicUsize>,
     /// Of the workers, and behind them of the spare threads that there may be.
     pub(crate) remotes: Box<[Arc<Remote>]>,
     pub(crate) workers: usize,
@@ -160,6 +165,7 @@ impl Scheduler {
         Self {
             injector: Injector::new(),
             system: Injector::new(),
+            system_woken_by: CachePadded::new(AtomicUsize::new(OUTSIDE)),
             remotes,
             workers,
             in_use: AtomicUsize::new(workers),
@@ -200,6 +206,7 @@ impl Scheduler {
             return simulator.push(task);
         }
         if task.metadata().system {
+            Local::note_system_wake(self);
             self.system.push(task);
         } else {
             self.injector.push(task);

@@ -1,15 +1,15 @@
 //! Driver: a worker: takes the next process, polls it, looks at the clock now and then, and sleeps when there is nothing.
+mod queued;
+mod system;
 mod waits;
 
 use crate::clock::nanos;
-use crate::limits::{
-    HANDED_ON, IO_TICK_POLLS, OLDEST_NEWBORN, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, SPAWN_RUN, TICK, TICK_POLLS,
-};
+use crate::limits::{HANDED_ON, IO_TICK_POLLS, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, SPAWN_RUN, TICK, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
 use crate::scheduler::idle::Idle;
 use crate::scheduler::watch::Watch;
-use crate::scheduler::{Counters, Home, Remote, Task, inject};
+use crate::scheduler::{Counters, Home, OUTSIDE, Remote, Task, inject};
 use crate::simulation::simulator;
 use crate::timer::Entry;
 use crossbeam_deque::{Steal, Worker as Queue};
@@ -52,6 +52,8 @@ pub(crate) struct Local {
     slot_runs: Cell<u32>,
     /// Runs from the slot while system processes waited.
     handed_on: Cell<u32>,
+    /// Who had woken a system process that was left to him, and in which of his polls.
+    system_left: Cell<(usize, u64)>,
     searching: Cell<bool>,
     polls_to_tick: Cell<u32>,
     tick_polls: Cell<u32>,
@@ -156,7 +158,7 @@ impl Local {
                 return self.next_ordinary();
             }
             self.handed_on.set(0);
-            if let Some(task) = taken(|| scheduler.system.steal()) {
+            if let Some(task) = self.take_system() {
                 return Some(task);
             }
         }
@@ -173,41 +175,6 @@ impl Local {
         }
         self.slot_runs.set(0);
         self.take_queued().or_else(|| self.take_slot()).or_else(|| self.take_injected())
-    }
-
-    /// Takes from the two queues in rounds: as many of one as it held when its turn came, then of the other. So nobody who was
-    /// woken waits for more than what was queued before, as in one queue; and who spawns and yields does not run before its
-    /// children.
-    fn take_queued(&self) -> Option<Task> {
-        let Queues { woken, newborn } = &self.queues;
-        for _ in 0..2 {
-            if self.quota.get() == 0 {
-                let newborns = !self.newborns_turn.get();
-                self.newborns_turn.set(newborns);
-                self.quota.set(if newborns { newborn.len() } else { woken.len() });
-            }
-            if self.quota.get() > 0 {
-                let task = if self.newborns_turn.get() { self.take_newborn() } else { woken.pop() };
-                // Others may have taken the rest of the round.
-                self.quota.set(if task.is_some() { self.quota.get() - 1 } else { 0 });
-                if task.is_some() {
-                    return task;
-                }
-            }
-        }
-        woken.pop().or_else(|| self.take_newborn())
-    }
-
-    /// Takes the youngest, whose memory is in the cache, and whose ancestors' memory need not all be there at once; now and
-    /// then the oldest, so that everyone has his turn.
-    fn take_newborn(&self) -> Option<Task> {
-        self.newborns_taken.set(self.newborns_taken.get().wrapping_add(1));
-        if self.newborns_taken.get().is_multiple_of(OLDEST_NEWBORN)
-            && let Some(task) = taken(|| self.remote.newborn.steal())
-        {
-            return Some(task);
-        }
-        self.queues.newborn.pop()
     }
 
     fn has_own_work(&self) -> bool {
@@ -487,6 +454,7 @@ fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnc
         slot_used: Cell::new(false),
         slot_runs: Cell::new(0),
         handed_on: Cell::new(0),
+        system_left: Cell::new((OUTSIDE, 0)),
         searching: Cell::new(false),
         polls_to_tick: Cell::new(TICK_POLLS),
         tick_polls: Cell::new(TICK_POLLS),

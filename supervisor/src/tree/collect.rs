@@ -43,21 +43,18 @@ impl<'a> Collector<'a> {
     pub(crate) fn new(runtime: &'a Handle, look: &'a Look, shown: &mut Shown, wanted: BTreeSet<Pid>) -> Self {
         let now = runtime.now();
         let (processes, parents, unread) = Processes::read(runtime);
-        let (attention, annotations) = (std::mem::take(&mut shown.attention), std::mem::take(&mut shown.annotations));
-        let of_children = std::mem::take(&mut shown.of_children);
-        let paths = BTreeMap::new();
         Self {
             look,
             runtime,
             now,
             processes,
             parents,
-            annotations,
-            of_children,
-            paths,
+            annotations: std::mem::take(&mut shown.annotations),
+            of_children: std::mem::take(&mut shown.of_children),
+            paths: BTreeMap::new(),
             wanted,
             endings: BTreeMap::new(),
-            attention,
+            attention: std::mem::take(&mut shown.attention),
             attention_more: 0,
             unread,
         }
@@ -79,9 +76,10 @@ impl<'a> Collector<'a> {
         node
     }
 
-    /// Goes down to the node with this path.
+    /// Goes down to the node with this path, or as far as that can be read.
     fn search(&mut self, observer: &Observer, path: &str, wanted: &str) -> Option<Node> {
-        observer.children_within(PATIENCE).find_map(|child| {
+        let mut children = observer.children_within(PATIENCE);
+        let found = children.by_ref().find_map(|child| {
             let id = self.id_of(&child);
             let rest = below(wanted, &id)?;
             let path = format!("{path}/{id}");
@@ -90,6 +88,11 @@ impl<'a> Collector<'a> {
                 _ if rest.is_empty() => Some(self.child(&child, observer.pid(), &id, &path, 1)),
                 _ => None,
             }
+        });
+        found.or_else(|| {
+            let node = children.is_cut_short().then(|| Node::new(path).state(State::Unread))?;
+            self.tell_of(&node, path);
+            Some(node)
         })
     }
 

@@ -435,12 +435,13 @@ fn print(dump: &SupervisionTree) {
 }
 
 impl FinalReport {
-    /// Whether everything ended that had begun, in time and in order.
+    /// Whether everything ended that had begun, in time and in order: nobody outside the tree had to be killed.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let orderly = matches!(self.cause, EndCause::Asked | EndCause::Signal(_));
         orderly
             && !self.overran
+            && self.runtime.killed == 0
             && self.runtime.wedged.is_empty()
             && self.tree.as_ref().is_some_and(StopReport::is_clean)
     }

@@ -231,3 +231,27 @@ fn the_graph_has_every_node_once_and_nothing_unquoted() {
     assert_eq!(nodes, edges + 2, "a forest of two trees");
     assert!(hostile().dot().lines().all(|line| line.matches('"').count() % 2 == 0));
 }
+
+#[test]
+fn a_look_below_a_supervisor_whose_lock_is_held_says_so() {
+    use crate::children::Key;
+    use crate::{ChildSpec, Supervisor};
+    use colloquium_runtime::{Context, Runtime};
+    let runtime = Runtime::builder().workers(1).build().expect("a worker");
+    let leaf = || ChildSpec::worker("leaf", async |mut ctx: Context<()>| ctx.recv().await);
+    let inner = ChildSpec::supervisor("inner", move || Supervisor::new().child(leaf()));
+    let root = runtime.block_on(Supervisor::new().child(inner).start(&runtime)).expect("it starts");
+    let (tree, look) = (Tree::new(&runtime), Look::new().subtree("root/inner/leaf"));
+    tree.add_root("root", root.observe());
+    assert_eq!(tree.look(&look).trees[0].id, "leaf");
+    let below = root.board().subtree(Key::FIRST).expect("a supervisor");
+    for (board, path) in [(root.board().clone(), "root"), (below, "root/inner")] {
+        let held = board.machine();
+        let dump = tree.look(&look);
+        drop(held);
+        let told: Vec<_> = dump.attention.iter().map(|told| (&*told.path, told.state)).collect();
+        assert_eq!(told, [(path, State::Unread)], "{dump}");
+        assert_eq!((&*dump.trees[0].id, dump.trees[0].state), (path, Some(State::Unread)), "{dump}");
+    }
+    assert_eq!(tree.look(&Look::new().subtree("root/inner/other")).trees, [], "there is none");
+}
