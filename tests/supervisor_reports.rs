@@ -81,6 +81,12 @@ fn told_of(child: &str) -> Vec<Told> {
     seen.iter().filter(|told| told.get("child") == Some(child)).cloned().collect()
 }
 
+/// Forgets what other runtimes' supervisors told of these children: their pids are called alike.
+fn afresh(children: &[&str]) {
+    let mut seen = seen().lock().expect("no listener fails");
+    seen.retain(|told| told.get("child").is_none_or(|child| !children.contains(&child)));
+}
+
 /// Crashes a child, and waits until it is up again, or is not to be.
 async fn crash(runtime: &Runtime, child: &ChildRef<ExitReason>) {
     let first = child.address().expect("it is up");
@@ -96,7 +102,7 @@ async fn crash(runtime: &Runtime, child: &ChildRef<ExitReason>) {
 #[test]
 fn a_crash_is_told_with_who_why_and_what_the_child_is_called() {
     on_threads(async |runtime| {
-        seen();
+        afresh(&["crashes"]);
         let spec = mortal("crashes", &Log::default()).build().expect("a sound specification");
         let child = spec.reference();
         let supervisor = Supervisor::new().child(spec).start(&runtime).await.expect("it starts");
@@ -126,7 +132,7 @@ fn a_crash_is_told_with_who_why_and_what_the_child_is_called() {
 #[test]
 fn an_end_that_may_be_is_not_told() {
     on_threads(async |runtime| {
-        seen();
+        afresh(&["leaves"]);
         let spec =
             mortal("leaves", &Log::default()).restart(Restart::Transient).build().expect("a sound specification");
         let child = spec.reference();
@@ -141,7 +147,7 @@ fn an_end_that_may_be_is_not_told() {
 #[test]
 fn giving_up_is_an_error_that_says_whether_it_escalates() {
     on_threads(async |runtime| {
-        seen();
+        afresh(&["escalates", "stays-failed"]);
         let escalates = mortal("escalates", &Log::default()).build().expect("a sound specification");
         let backoff = Backoff::default().give_up_after(1).leave_failed();
         let stays = mortal("stays-failed", &Log::default()).backoff(backoff).build().expect("a sound specification");
@@ -168,7 +174,7 @@ fn giving_up_is_an_error_that_says_whether_it_escalates() {
 #[test]
 fn a_restart_that_fails_and_a_child_that_ends_otherwise_than_told_are_told() {
     on_threads(async |runtime| {
-        seen();
+        afresh(&["fails-again", "sulks"]);
         let starts = Arc::new(AtomicUsize::new(0));
         let spec = ChildSpec::initialised("fails-again", move |mut ctx: Context<ExitReason>, ready: Ready| {
             let first = starts.fetch_add(1, Ordering::SeqCst) == 0;
@@ -209,7 +215,7 @@ fn a_restart_that_fails_and_a_child_that_ends_otherwise_than_told_are_told() {
 #[test]
 fn a_child_that_cannot_be_killed_is_an_error() {
     on_threads(async |runtime| {
-        seen();
+        afresh(&["spins"]);
         let (begun, free) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (is_begun, is_free) = (Arc::clone(&begun), Arc::clone(&free));
         let spins = ChildSpec::worker("spins", move |_: Context<()>| {
