@@ -134,7 +134,7 @@ impl<M: Send + 'static> Control<M> {
     #[inline(always)]
     pub(super) fn push_now(
         &self,
-        mut inner: InnerGuard<'_, M>,
+        inner: InnerGuard<'_, M>,
         message: M,
         note: impl FnOnce(&mut Core),
     ) -> Result<(), (Refusal, M)> {
@@ -145,6 +145,25 @@ impl<M: Send + 'static> Control<M> {
         if !inner.room(&self.head) {
             return overflow(&self.head, inner, message, note);
         }
+        if let Some(waker) = self.put(inner, message, note) {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// As [`Control::push_locked`]; who is to be woken comes out, unless he was woken already.
+    #[inline]
+    pub(super) fn push_unwoken(&self, message: M, note: impl FnOnce(&mut Core)) -> Result<Option<Waker>, (Refusal, M)> {
+        let inner = self.inner.lock();
+        if inner.nobody_attends() && inner.core.fate.is_none() && inner.room(&self.head) {
+            return Ok(self.put(inner, message, note));
+        }
+        self.push_locked(inner, message, note).map(|()| None)
+    }
+
+    /// Puts a message where there is room for it. The receiver is to be woken if it waits.
+    #[inline(always)]
+    fn put(&self, mut inner: InnerGuard<'_, M>, message: M, note: impl FnOnce(&mut Core)) -> Option<Waker> {
         inner.messages.push_back(message);
         #[cfg(all(test, not(loom)))]
         if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::Reordered)
@@ -155,12 +174,7 @@ impl<M: Send + 'static> Control<M> {
         inner.core.pushed = inner.core.pushed.wrapping_add(1);
         self.head.count_arrival();
         note(&mut inner.core);
-        let waker = inner.core.stop_waiting();
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Ok(())
+        inner.core.stop_waiting()
     }
 
     /// Puts a message into the mailbox, or into the queue of those that wait for room: then its ticket.
