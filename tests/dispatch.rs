@@ -103,6 +103,36 @@ fn a_kill_by_others_is_nobodys_fault() {
     });
 }
 
+/// R1: the conversation is linked to who has the message, to nobody else, whether anybody has looked at it before or not; with the
+/// message it goes from one that ends to the next.
+#[test]
+fn a_conversation_is_linked_to_who_has_its_message() {
+    on_each_size(async |runtime| {
+        for looked_at in [false, true] {
+            let group = group_of(&runtime, 2).await;
+            let (open, gate) = gate();
+            let conversation = group.dispatch(Job::Wait(gate)).start();
+            let own = group.supervisor().conversations()[0];
+            for killed in 0..4 {
+                let holder = holder(&runtime, &group).await;
+                let links = |pid| runtime.info(pid).map(|info| info.links).unwrap_or_default();
+                // A link is there before the message; that of one that has ended goes soon.
+                until(&runtime, || links(holder).contains(&own)).await;
+                if looked_at || killed == 3 {
+                    until(&runtime, || links(own) == [holder]).await;
+                }
+                runtime.exit(holder, ExitReason::Kill);
+                until(&runtime, || group.group().snapshot().totals.lost == killed + 1).await;
+            }
+            until(&runtime, || group.group().consumers().iter().any(|view| view.started > 0)).await;
+            assert_eq!(group.supervisor().conversations(), [own]);
+            open.open();
+            assert_eq!(conversation.await.expect("not blamed").attempts(), 5);
+            until(&runtime, || !runtime.is_alive(own)).await;
+        }
+    });
+}
+
 /// The consumer that has begun with something.
 async fn holder(runtime: &Runtime, group: &DispatchConversation<Job, u64>) -> Pid {
     let find = || group.group().consumers().iter().find(|view| view.started > 0).and_then(|view| view.pid);

@@ -309,8 +309,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
     }
 
     /// Its handler has panicked.
-    pub(crate) fn panicked(&self) {
-        self.record.interrupted(self.attempt, End::OwnPanic);
+    pub(crate) fn panicked(&self, reason: &ExitReason) {
+        self.record.hand_on(self.attempt, End::OwnPanic, reason);
     }
 
     /// Its process ends by another's doing, whatever the drop of this may look like.
@@ -372,7 +372,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Open<M, R> {
             let now = self.record.group.runtime.now();
             self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now);
         } else {
-            self.record.interrupted(self.attempt, End::Otherwise);
+            let reason = process.address.fate().unwrap_or(ExitReason::Killed);
+            self.record.hand_on(self.attempt, End::Otherwise, &reason);
         }
     }
 }

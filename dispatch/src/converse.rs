@@ -157,7 +157,7 @@ async fn follow<M: Send + Sync + 'static, R: Send + 'static>(
             }
             Todo::Route { alone } => {
                 timer = None;
-                route(&record, Wish { avoid: linked.as_ref().map(|place| place.consumer), alone, only: None });
+                record.reroute(Wish { avoid: linked.as_ref().map(|place| place.consumer), alone, only: None }, true);
             }
             Todo::Pause { delayed, exactly } => {
                 let chance = record.group.chance();
@@ -181,7 +181,7 @@ async fn follow<M: Send + Sync + 'static, R: Send + 'static>(
                 timer = match what {
                     Timer::Retry => {
                         let avoid = linked.as_ref().map(|place| place.consumer);
-                        route(&record, Wish { avoid, ..Wish::default() });
+                        record.reroute(Wish { avoid, ..Wish::default() }, true);
                         None
                     }
                     Timer::Grace | Timer::Wedged => rung(&record, what, runtime.now()),
@@ -229,14 +229,4 @@ fn trap<M: Send + Sync + 'static, R: Send + 'static>(
         record.decide(if from_parent { DispatchErrorKind::Closed } else { DispatchErrorKind::Conversation });
         stopped.store(true, Ordering::Relaxed);
     });
-}
-
-/// Routes a message that has had a delivery before.
-fn route<M: Send + Sync + 'static, R: Send + 'static>(record: &Arc<Record<M, R>>, wish: Wish) {
-    let group = &record.group;
-    let choice = match group.choose(&record.message, record.request.key) {
-        Ok(choice) => choice,
-        Err(kind) => return record.decide(kind),
-    };
-    record.again(choice, wish);
 }

@@ -136,8 +136,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
                     Ok(Poll::Ready(result)) => return Poll::Ready(Ok(Some(result))),
                     Ok(Poll::Pending) => {}
                     Err(payload) => {
-                        open.panicked();
-                        return Poll::Ready(Err(ExitReason::from_panic(payload)));
+                        let reason = ExitReason::from_panic(payload);
+                        open.panicked(&reason);
+                        return Poll::Ready(Err(reason));
                     }
                 }
             }

@@ -58,7 +58,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for State<M, R> {
 
 /// A dispatch that has begun ([`Dispatch::start`]): a future of its outcome. Dropped, it cancels.
 ///
-/// Its process is gone when this is ready. A dispatch that is over keeps it, asleep, until its outcome is taken or this is dropped.
+/// Its process is gone when this is ready, or soon after if it was disturbed. A dispatch that is over keeps it, asleep, until its outcome is taken or this is dropped.
 #[must_use = "dropped, it cancels the dispatch"]
 pub struct Conversation<M: Send + Sync + 'static, R: Send + 'static>(pub(super) State<M, R>);
 

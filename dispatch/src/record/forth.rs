@@ -1,10 +1,12 @@
 //! Shared: where a message goes next: to whom it was routed, or who came free for it.
 use super::{Assigned, Record, Todo};
 use crate::act::Act;
+use crate::blame::End;
 use crate::conversation::Phase;
 use crate::routing::Choice;
 use crate::waiting_room::Wish;
 use crate::yard::Entered;
+use colloquium_runtime::ExitReason;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,18 +33,29 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         self.run(inner, act);
     }
 
-    /// The message is to go out again, to whom the routing function chose.
-    pub(crate) fn again(self: &Arc<Self>, choice: Choice, wish: Wish) {
+    /// The message is to go out again, to whom the routing function chose. From the conversation's body, which forwards it then; or
+    /// from elsewhere: then it is sent here and now if the conversation has no body yet, and nobody has had to do with it.
+    pub(crate) fn again(self: &Arc<Self>, choice: Choice, wish: Wish, from_body: bool) {
         let mut inner = self.inner.lock();
         if inner.machine.phase() != Phase::Parked {
             return;
         }
         let now = self.group.runtime.now();
         let (entered, hastened) = self.group.again(self.slot(), choice, wish, now);
+        let (mut sent, mut undelivered, mut nudge) = (None, None, None);
         let refused = match entered {
             Entered::Out(place) => {
-                if inner.assign(place, now).is_some() {
+                let attempt = inner.assign(place, now);
+                let latent = !from_body && inner.seat.is_some() && !self.origin.is_made();
+                if let Some(attempt) = attempt.filter(|_| latent)
+                    && let Some(place) = &inner.place
+                {
+                    sent = place.occupant.deliver_linked(self, attempt);
+                    undelivered = sent.is_none().then(|| place.occupant.pid());
+                    inner.linked = sent.is_some();
+                } else if attempt.is_some() {
                     inner.todo = Todo::Forward;
+                    nudge = inner.conversation.filter(|_| !from_body);
                 }
                 None
             }
@@ -50,9 +63,50 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             Entered::Refused(refusal) => Some(refusal.kind()),
         };
         drop(inner);
+        drop(sent);
         self.group.hasten(hastened);
         if let Some(kind) = refused {
             self.decide(kind);
+        }
+        if let Some(conversation) = nudge {
+            self.nudge(conversation);
+        }
+        if let Some(pid) = undelivered {
+            self.undelivered(pid);
+        }
+    }
+
+    /// The handler of that assignment has ended by `end`, and its consumer's process ends for that reason: that is certain. If the
+    /// conversation has no body yet, its work is done here: the message goes to another, and it with it. Else it will learn of it.
+    pub(crate) fn hand_on(self: &Arc<Self>, attempt: u32, end: End, reason: &ExitReason) {
+        let mut act = self.act();
+        let mut inner = self.inner.lock();
+        let asleep = inner.seat.is_some() && inner.is_started(attempt) && !self.is_blocking() && !self.origin.is_made();
+        let (Some(conversation), Some(place), true) = (inner.conversation, inner.place.clone(), asleep) else {
+            drop(inner);
+            return self.interrupted(attempt, end);
+        };
+        let end = if inner.overdue { End::Overdue } else { end };
+        inner.interrupted.get_or_insert(end);
+        let link = inner.linked.then(|| self.origin.link(conversation));
+        let now = self.group.runtime.now();
+        (act.now, act.gone) = (Some(now), Some(place.clone()));
+        inner.lose(reason.clone(), now, &mut act);
+        let Todo::Route { alone } = inner.todo else { return self.run(inner, act) };
+        // Nobody else routes it.
+        (inner.todo, inner.linked, act.nudge) = (Todo::Rest, false, None);
+        self.run(inner, act);
+        if let Some(link) = link {
+            place.occupant.address.forget_dormant(link);
+        }
+        self.reroute(Wish { avoid: Some(place.consumer), alone, only: None }, false);
+    }
+
+    /// Routes a message that has had a delivery before.
+    pub(crate) fn reroute(self: &Arc<Self>, wish: Wish, from_body: bool) {
+        match self.group.choose(&self.message, self.request.key) {
+            Ok(choice) => self.again(choice, wish, from_body),
+            Err(kind) => self.decide(kind),
         }
     }
 

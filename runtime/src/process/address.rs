@@ -6,7 +6,7 @@ use crate::info::Whereabouts;
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
 use crate::process::call::Call;
-use crate::process::control::{AnyProcess, Control, send_exit};
+use crate::process::control::{AnyProcess, Control, Process, send_exit};
 use crate::process::reply::{Answer, ReplyCell, ReplyTo, note};
 use crate::process::send::{Refusal, Turn};
 use crate::scheduler::worker::Local;
@@ -134,6 +134,12 @@ impl<M: Send + 'static> Address<M> {
         F: FnOnce(ReplyTo<T>) -> M,
     {
         Call::new(self, make, None)
+    }
+
+    /// Why the process ends or has ended, once that is certain; `None` while it lives, and once it has told everybody.
+    #[must_use]
+    pub fn fate(&self) -> Option<ExitReason> {
+        self.control.core().fate.clone()
     }
 
     /// Sends the process an exit signal. It comes from the process on whose behalf this is called, if one is being polled

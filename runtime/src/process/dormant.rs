@@ -193,6 +193,15 @@ impl<M: Send + 'static> Address<M> {
     }
 }
 
+impl<M: Send + 'static> Address<M> {
+    /// As [`Context::forget_dormant`], of one link and from outside.
+    pub fn forget_dormant(&self, link: DormantLink) {
+        if let Some(extra) = &mut self.control.core().extra {
+            extra.forget_latent(link.pid, link.at);
+        }
+    }
+}
+
 /// A process that was sent something ([`Address::send_linked`]), and is still to be woken. Dropped, it wakes it as well.
 #[must_use = "the process is to be woken when no lock is held any more"]
 pub struct Unwoken {

@@ -5,7 +5,7 @@
 //! block first ([`Table::get`]), under the table's lock `making`, so that it is done once; from then on it is a dormant process
 //! like any other ([`super::dormant`]).
 //!
-//! Making one: `made` is set, then the peer's record of it becomes an ordinary link, then the table's entry is exchanged. A link to
+//! Making one: `made` is set, then it is asked for its peer, then the peer's record of it becomes an ordinary link, then the table's entry is exchanged. A link to
 //! a latent process is made under the peer's lock after a look at `made` there: so it is either found and exchanged, or whoever makes
 //! it sees that there is a control block to link to. Who ends a latent process takes it out of the table first, and its
 //! link after that; who made a control block in vain takes back what it has put there.
@@ -90,7 +90,9 @@ impl Origin {
         DormantLink { pid, at: self.linked_at() }
     }
 
-    pub(crate) fn is_made(&self) -> bool {
+    /// Somebody has had to do with the process, and it has its control block, or is about to. While this is false under a lock
+    /// that [`Dormant::peer`] takes, its link may be moved: forgotten by one process, and made anew to another.
+    pub fn is_made(&self) -> bool {
         self.made.load(Ordering::Acquire)
     }
 }
@@ -177,8 +179,9 @@ pub(crate) fn make(dormant: &Arc<dyn Dormant>) -> AnyProcess {
     head.started = origin.started();
     head.idle_since.store(head.started.max(1), Ordering::Relaxed);
     let mut control = Control::<()>::new(head, Mailbox::default());
-    let peer = dormant.peer().map(|Peer(process)| process);
+    // Before it says whom it is linked to: who sees under its lock that this is not set may link it to another.
     origin.made.store(true, Ordering::Release);
+    let peer = dormant.peer().map(|Peer(process)| process);
     let core = &mut control.inner.get_mut().core;
     (core.dormant, core.waiting, core.trapping) = (true, true, true);
     if let Some(peer) = &peer {

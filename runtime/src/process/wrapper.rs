@@ -7,6 +7,7 @@ use crate::exit::{ExitReason, IntoExitReason};
 use crate::process::control::{AnyProcess, Control, Process};
 use crate::process::ending::{self, Walk};
 use crate::process::reply::tell_lost;
+use crate::scheduler::worker::Local;
 use crate::sync::atomic::Ordering;
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -88,7 +89,12 @@ where
                 ending::settle_fate(&process, reason);
             }
             tell_lost();
+            let has_body = this.body.is_some();
             drop_body(this.body.as_mut());
+            if has_body && leaves_work(&process) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut walk = ending::finish(&process);
             if walk.step() {
                 return Poll::Ready(());
@@ -101,6 +107,12 @@ where
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Whether somebody waits for this worker whom a process has woken that ends abnormally: with its last words, or by what its body held.
+/// Whoever takes over goes before all that is still to be done about its end.
+fn leaves_work(process: &AnyProcess) -> bool {
+    Local::has_woken() && process.core().fate.as_ref().is_some_and(|fate| !fate.is_orderly())
 }
 
 /// One poll of the body, with its budget, its panics caught, and what it used put down.

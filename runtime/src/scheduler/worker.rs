@@ -154,6 +154,12 @@ impl Local {
         self.home.shared.scheduler.notify();
     }
 
+    /// Whether this worker has somebody to run next, whom the process that it runs has woken.
+    #[inline]
+    pub(crate) fn has_woken() -> bool {
+        Self::with(|local| local.is_some_and(|local| local.slot_used.get()))
+    }
+
     fn take_slot(&self) -> Option<Task> {
         if !self.slot_used.replace(false) {
             return None;
