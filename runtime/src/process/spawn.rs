@@ -266,7 +266,7 @@ pub(super) fn create<M: Send + 'static>(
     shard: usize,
     settings: &Settings,
     parent: Option<&AnyProcess>,
-    site: u32,
+    site: u16,
     dormant: Option<Dormant>,
 ) -> Result<Arc<Control<M>>, SpawnError> {
     let shared = &home.shared;
@@ -285,7 +285,8 @@ pub(super) fn create<M: Send + 'static>(
         let core = &mut control.inner.get_mut().core;
         core.site = site;
         if let Some(Dormant { waker, peer }) = dormant {
-            (core.dormant, core.waiting, core.trapping, core.waker) = (true, true, settings.trapping, Some(waker));
+            (core.dormant, core.trapping, core.waker) = (true, settings.trapping, Some(waker));
+            core.wait();
             if let Some(peer) = peer {
                 drop(core.links.insert(peer.head().pid, peer));
             }
