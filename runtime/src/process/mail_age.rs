@@ -49,12 +49,6 @@ impl Core {
         self.waker.clone()
     }
 
-    /// Since when what is in the shared queue had been there, its first message if it is drawn whole.
-    #[inline]
-    pub(super) fn mail_since(&self) -> u32 {
-        self.mail_since
-    }
-
     /// The first of a queue that is not drawn whole has left it, and so many are still there: the stamp follows, from mark
     /// to mark. Who is behind a mark came after it was set, and there is one for each length of the queue that passes.
     pub(super) fn follow(&mut self, head: &Head, queued: usize) {

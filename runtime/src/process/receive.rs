@@ -223,8 +223,6 @@ fn draw_any<M>(
         // A signal that stood behind what was dropped has its turn now.
         return Poll::Ready(Draw::All);
     }
-    // What it draws takes its stamp along; signals have none.
-    let since = if inner.messages.is_empty() { 0 } else { inner.core.mail_since() };
     let one = match (inner.messages.len(), inner.core.signals.take()) {
         (0, None) => return park(inner, head, drawn, aside, asker),
         (1, None) => inner.messages.pop_front(),
@@ -240,7 +238,8 @@ fn draw_any<M>(
             None
         }
     };
-    head.receiver_since.store(since, Ordering::Relaxed);
+    // What it has drawn takes its stamp along. (If that was signals alone, nobody asks.)
+    head.receiver_since.store(inner.core.mail_since, Ordering::Relaxed);
     if let Some(aside) = aside {
         aside.note_oldest(&mut inner.core);
     }
