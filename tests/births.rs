@@ -1,12 +1,15 @@
 //! Driver: processes that are linked or monitored from birth, whoever dies meanwhile.
 mod workers;
 
-use colloquium::{Address, Context, Exit, ExitReason, RegisterError, Runtime, SpawnError};
+use colloquium::{
+    Address, Context, Dormant, DormantLink, Exit, ExitReason, Handle, Origin, Peer, Pid, RegisterError, Runtime,
+    SendErrorKind, SpawnError,
+};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
-use workers::{Msg, Probe, Seen, arrival, corpse, mortal, on_each_size, races, until, watcher};
+use workers::{Msg, Probe, Seen, arrival, corpse, in_thread, mortal, on_each_size, on_threads, races, until, watcher};
 
 async fn wait_for_ever(mut ctx: Context<()>) {
     ctx.recv().await;
@@ -224,81 +227,149 @@ fn a_spawn_that_fails_leaves_no_link_no_monitor_and_no_process() {
     });
 }
 
-/// Who makes dormant processes, and gives each a body when it is woken for it.
-struct Keeper {
-    process: OnceLock<Address<ExitReason>>,
+/// What a dormant process is linked to: it ends when it is told so, and takes no notice of anything else.
+type Hub = Address<Option<ExitReason>>;
+
+fn hub(runtime: &Runtime) -> Hub {
+    let body = async |mut ctx: Context<Option<ExitReason>>| loop {
+        if let Some(reason) = ctx.recv().await {
+            return reason;
+        }
+    };
+    runtime.spawn(body).expect("room for a process")
+}
+
+/// A dormant process, and what gives it a body when it is woken.
+struct Sleeper {
+    origin: Origin,
+    runtime: Handle,
+    hub: Option<Hub>,
+    rouses: bool,
     woken: AtomicUsize,
     polled: AtomicBool,
+    pid: OnceLock<Pid>,
 }
 
-impl Keeper {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { process: OnceLock::new(), woken: AtomicUsize::new(0), polled: AtomicBool::new(false) })
+impl Sleeper {
+    /// One that is roused when it is woken, or else by hand.
+    fn new(runtime: &Runtime, hub: Option<&Hub>, rouses: bool) -> Arc<Self> {
+        let (origin, runtime, woken, polled) =
+            (Origin::new(), runtime.handle(), AtomicUsize::new(0), AtomicBool::new(false));
+        let sleeper = Self { origin, runtime, hub: hub.cloned(), rouses, woken, polled, pid: OnceLock::new() };
+        let sleeper = Arc::new(sleeper);
+        let pid = sleeper.runtime.spawn_dormant(&sleeper, None).expect("room for a process");
+        sleeper.pid.set(pid).expect("it is set once");
+        if let Some(hub) = hub {
+            hub.send_linked(None, &*sleeper).expect("it lives").wake();
+        }
+        sleeper
     }
 
-    fn born(
-        self: &Arc<Self>,
-        runtime: &Runtime,
-        trapping: bool,
-        linked: Option<&Address<ExitReason>>,
-    ) -> Address<ExitReason> {
-        let mut build = runtime.build();
-        if trapping {
-            build = build.trapping();
-        }
-        if let Some(peer) = linked {
-            build = build.link_to(peer);
-        }
-        let process = build.spawn_dormant(Waker::from(Arc::clone(self))).expect("room for a process");
-        self.process.set(process.clone()).expect("one at a time");
-        if self.woken.load(Ordering::SeqCst) > 0 {
-            self.rouse();
-        }
-        process
+    fn pid(&self) -> Pid {
+        *self.pid.get().expect("it was spawned")
     }
 
-    fn rouse(self: &Arc<Self>) {
-        let Some(process) = self.process.get() else { return };
+    fn address(&self) -> Address<()> {
+        self.runtime.address_of(self.pid()).expect("it lives")
+    }
+
+    fn retire(&self) -> bool {
+        self.runtime.retire(self, self.hub.as_ref())
+    }
+
+    fn rouse(self: &Arc<Self>) -> bool {
         let own = Arc::clone(self);
-        process.rouse(async move |mut ctx: Context<ExitReason>| {
+        let (tell, told) = channel();
+        self.runtime.rouse(self.pid(), async move |mut ctx: Context<()>| {
             own.polled.store(true, Ordering::SeqCst);
-            ctx.trap_exits(|exit| ExitReason::error(format!("trapped {}", exit.reason)));
-            ctx.recv().await
-        });
+            ctx.trap_exits(move |exit| drop(tell.send(exit.reason)));
+            ctx.recv().await;
+            told.try_recv()
+                .map_or(ExitReason::error("a message"), |reason| ExitReason::error(format!("trapped {reason}")))
+        })
+    }
+
+    fn woken(&self) -> usize {
+        self.woken.load(Ordering::SeqCst)
     }
 }
 
-impl Wake for Keeper {
+impl Dormant for Sleeper {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        self.hub.as_ref().map(Peer::from)
+    }
+
+    fn waker(self: Arc<Self>) -> Waker {
+        Waker::from(self)
+    }
+}
+
+impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
         self.woken.fetch_add(1, Ordering::SeqCst);
-        self.rouse();
+        if self.rouses {
+            self.rouse();
+        }
     }
 }
-
-/// What a dormant process may be woken by: a message, an exit that it traps from birth, a fatal exit, the end of a peer that
-/// was dead before its birth.
+/// What a dormant process may be woken by: a message, an exit, which it traps, a kill, the end of its peer.
 #[test]
 fn a_dormant_process_is_roused_when_something_happens_to_it() {
-    workers::on_each_size(async |runtime| {
-        let keeper = Keeper::new();
-        let process = keeper.born(&runtime, false, None);
-        assert!(runtime.info(process.pid()).is_some() && keeper.woken.load(Ordering::SeqCst) == 0);
-        process.send(ExitReason::Shutdown).expect("it waits");
-        assert_eq!(process.ended().await, ExitReason::Shutdown);
-        assert!(!process.rouse(async |_| ()) && !process.retire(None), "it has had its body");
-        let keeper = Keeper::new();
-        let process = keeper.born(&runtime, false, None);
-        process.exit(ExitReason::error("fatal"));
-        assert_eq!(process.ended().await, ExitReason::error("fatal"));
-        assert!(!keeper.polled.load(Ordering::SeqCst), "it never ran");
-        let peer = workers::mortal(&runtime);
-        let process = Keeper::new().born(&runtime, true, Some(&peer));
-        peer.send(ExitReason::error("peer")).expect("it lives");
-        assert_eq!(process.ended().await, ExitReason::error("trapped peer"));
-        let dead = workers::corpse(&runtime, ExitReason::Normal).await;
-        let trapped = Keeper::new().born(&runtime, true, Some(&dead)).ended().await;
-        assert!(trapped.to_string().starts_with("trapped"), "{trapped}");
-        assert_eq!(Keeper::new().born(&runtime, false, Some(&dead)).ended().await, ExitReason::NoProcess);
+    on_each_size(async |runtime| {
+        let sleeper = Sleeper::new(&runtime, None, true);
+        assert!(runtime.is_alive(sleeper.pid()) && runtime.processes().contains(&sleeper.pid()));
+        let process = sleeper.address();
+        assert_eq!((sleeper.woken(), runtime.info(process.pid()).map(|info| info.traps_exits)), (0, Some(true)));
+        process.send(()).expect("it waits");
+        assert_eq!(process.ended().await, ExitReason::error("a message"));
+        assert!(!sleeper.rouse() && !sleeper.retire(), "it has had its body");
+
+        let sleeper = Sleeper::new(&runtime, None, true);
+        let process = sleeper.address();
+        runtime.exit(process.pid(), ExitReason::error("told"));
+        assert_eq!(process.ended().await, ExitReason::error("trapped told"));
+
+        let sleeper = Sleeper::new(&runtime, None, true);
+        let process = sleeper.address();
+        process.kill();
+        assert_eq!(process.ended().await, ExitReason::Killed);
+        assert!(!sleeper.polled.load(Ordering::SeqCst), "it never ran");
+
+        let hub = hub(&runtime);
+        let sleeper = Sleeper::new(&runtime, Some(&hub), true);
+        assert_eq!(runtime.info(hub.pid()).map(|info| (info.links, info.link_count)), Some((vec![sleeper.pid()], 1)));
+        let watcher = watcher(&runtime, sleeper.pid());
+        hub.send(Some(ExitReason::error("hub"))).expect("it lives");
+        assert_eq!(watcher.down().reason, ExitReason::error("trapped hub"));
+
+        // One that nobody has looked at before its peer ends.
+        let hub = self::hub(&runtime);
+        let sleeper = Sleeper::new(&runtime, Some(&hub), true);
+        hub.kill();
+        until(&runtime, || sleeper.polled.load(Ordering::SeqCst)).await;
+        until(&runtime, || !runtime.is_alive(sleeper.pid())).await;
+    });
+}
+
+/// A message for one that is dead comes back, and nobody is told.
+#[test]
+fn a_dormant_process_is_linked_with_a_message_or_not_at_all() {
+    on_each_size(async |runtime| {
+        let hub = hub(&runtime);
+        hub.kill();
+        hub.ended().await;
+        let sleeper = Sleeper::new(&runtime, None, true);
+        let error = hub.send_linked(Some(ExitReason::Normal), &*sleeper).expect_err("it is dead");
+        assert_eq!((error.kind(), error.into_message()), (SendErrorKind::NoProcess, Some(ExitReason::Normal)));
+        assert_eq!((sleeper.woken(), sleeper.retire()), (0, true));
     });
 }
 
@@ -307,52 +378,122 @@ fn a_dormant_process_is_roused_when_something_happens_to_it() {
 #[test]
 fn a_dormant_process_is_retired_only_if_nobody_is_to_be_told() {
     on_each_size(async |runtime| {
-        let (peer, other) = (Probe::trapping(&runtime), Probe::trapping(&runtime));
-        let dormant = |link: bool| {
-            let build = runtime.build();
-            let build = if link { build.link_to(&peer) } else { build };
-            build.trapping().spawn_dormant::<ExitReason>(Waker::noop().clone()).expect("room for a process")
-        };
-        let ends = async |process: Address<ExitReason>| {
-            assert!(process.rouse(async |mut ctx: Context<ExitReason>| {
-                ctx.trap_exits(|exit| exit.reason);
-                ctx.recv().await
-            }));
+        let (hub, other) = (hub(&runtime), Probe::trapping(&runtime));
+        let dormant = |linked: bool| Sleeper::new(&runtime, linked.then_some(&hub), false);
+        let links = || runtime.info(hub.pid()).map(|info| info.links).expect("it lives");
+        for looked_at in [false, true] {
+            let sleeper = dormant(true);
+            if looked_at {
+                assert_eq!(runtime.info(sleeper.pid()).map(|info| info.links), Some(vec![hub.pid()]));
+                assert!(!runtime.retire::<_, ()>(&*sleeper, None), "it has a link");
+            }
+            assert_eq!(links(), [sleeper.pid()]);
+            assert!(sleeper.retire());
+            assert!(!runtime.is_alive(sleeper.pid()) && runtime.info(sleeper.pid()).is_none());
+            assert!(!sleeper.retire() && !sleeper.rouse());
+            assert_eq!((links(), sleeper.woken()), (vec![], 0));
+        }
+        let ends = async |sleeper: &Arc<Sleeper>, process: Address<()>| {
+            assert!(!sleeper.retire() && sleeper.woken() == 1);
+            assert!(sleeper.rouse());
             process.ended().await
         };
-        let process = dormant(true);
-        assert!(!process.retire(None) && !process.retire(Some(other.pid())), "it has a link to another");
-        assert!(process.retire(Some(peer.pid())));
-        assert!(!process.is_alive() && runtime.info(process.pid()).is_none());
-        assert_eq!(process.ended().await, ExitReason::Normal);
-        assert!(!process.retire(Some(peer.pid())) && !process.rouse(async |_| ()));
-        assert_eq!(peer.links(), []);
-        peer.is_quiet();
-
-        let process = dormant(false);
-        process.send(ExitReason::error("sent")).expect("it waits");
-        assert!(!process.retire(None), "a message has come");
-        assert_eq!(ends(process).await, ExitReason::error("sent"));
-        let process = dormant(false);
+        let sleeper = dormant(true);
+        let process = sleeper.address();
+        process.send(()).expect("it waits");
+        assert_eq!(ends(&sleeper, process).await, ExitReason::error("a message"));
+        let sleeper = dormant(false);
+        let process = sleeper.address();
         process.exit(ExitReason::error("told"));
-        assert!(!process.retire(None), "a signal has come");
-        assert_eq!(ends(process).await, ExitReason::error("told"));
-        let process = dormant(false);
+        assert_eq!(ends(&sleeper, process).await, ExitReason::error("trapped told"));
+        let sleeper = dormant(false);
+        let process = sleeper.address();
         process.kill();
-        assert!(!process.retire(None), "it is killed");
-        assert_eq!(ends(process).await, ExitReason::Killed);
-        let process = dormant(true);
+        assert_eq!(ends(&sleeper, process).await, ExitReason::Killed);
+        let sleeper = dormant(false);
+        let process = sleeper.address();
         other.link(process.pid());
-        assert!(!process.retire(Some(peer.pid())), "another is linked to it");
-        process.send(ExitReason::error("r")).expect("it waits");
-        assert_eq!(ends(process).await, ExitReason::error("r"));
-        assert_eq!((other.trapped().reason, peer.trapped().reason), (ExitReason::error("r"), ExitReason::error("r")));
-        let process = dormant(false);
-        let watcher = watcher(&runtime, process.pid());
-        assert!(!process.retire(None), "somebody watches it");
-        process.kill();
-        assert_eq!(ends(process).await, ExitReason::Killed);
+        assert!(!sleeper.retire(), "another is linked to it");
+        process.send(()).expect("it waits");
+        assert_eq!(ends(&sleeper, process).await, ExitReason::error("a message"));
+        assert_eq!(other.trapped().reason, ExitReason::error("a message"));
+        let sleeper = dormant(false);
+        let watcher = watcher(&runtime, sleeper.pid());
+        assert!(!sleeper.retire(), "somebody watches it");
+        sleeper.address().kill();
+        assert!(sleeper.rouse());
         assert_eq!(watcher.down().reason, ExitReason::Killed);
+    });
+}
+
+/// A peer that has done with them forgets dormant processes: its end is not told to them. Those that somebody has looked at know of
+/// their links themselves.
+#[test]
+fn a_peer_forgets_dormant_processes() {
+    on_each_size(async |runtime| {
+        let (give, given) = channel::<DormantLink>();
+        let hub = runtime.spawn(async move |mut ctx: Context<Option<ExitReason>>| {
+            loop {
+                if let Some(reason) = ctx.recv().await {
+                    return reason;
+                }
+                ctx.forget_dormant(&mut given.try_iter().collect());
+            }
+        });
+        let hub = hub.expect("room for a process");
+        let [forgotten, kept, seen] = [0; 3].map(|_| Sleeper::new(&runtime, Some(&hub), true));
+        let seen_by = watcher(&runtime, seen.pid());
+        until(&runtime, || runtime.info(hub.pid()).is_some_and(|info| info.mailbox == 0)).await;
+        for sleeper in [&forgotten, &seen] {
+            give.send(sleeper.origin.link(sleeper.pid())).expect("the hub lives");
+        }
+        hub.send(None).expect("it lives");
+        let links = || runtime.info(hub.pid()).map(|info| info.links).unwrap_or_default();
+        until(&runtime, || links().len() == 2).await;
+        assert!(!links().contains(&forgotten.pid()) && links().contains(&kept.pid()));
+        let kept_by = watcher(&runtime, kept.pid());
+        hub.send(Some(ExitReason::error("hub"))).expect("it lives");
+        assert_eq!(kept_by.down().reason, ExitReason::error("trapped hub"));
+        assert_eq!(seen_by.down().reason, ExitReason::error("trapped hub"));
+        assert_eq!(forgotten.woken(), 0);
+        assert!(runtime.retire::<_, ()>(&*forgotten, None));
+    });
+}
+
+/// Dormant processes are retired, looked at, killed, and lose their peers, all at once: each is retired or runs, and their peers have no
+/// links to any that is not there.
+#[test]
+fn dormant_processes_end_once_whatever_happens_to_them_at_the_same_time() {
+    on_threads(async |runtime| {
+        for round in 0..races() {
+            let hub = hub(&runtime);
+            let sleepers: Vec<Arc<Sleeper>> = (0..8).map(|_| Sleeper::new(&runtime, Some(&hub), true)).collect();
+            let disturb = {
+                let (runtime, hub, sleepers) = (runtime.clone(), hub.clone(), sleepers.clone());
+                in_thread(move || {
+                    for (number, sleeper) in sleepers.iter().enumerate() {
+                        match (number + round) % 4 {
+                            0 => runtime.exit(sleeper.pid(), ExitReason::Kill),
+                            1 => drop(runtime.info(sleeper.pid())),
+                            2 => drop(runtime.address_of::<()>(sleeper.pid()).map(|address| address.send(()))),
+                            _ => {}
+                        }
+                    }
+                    if round % 2 == 0 {
+                        hub.kill();
+                    }
+                })
+            };
+            let retired: Vec<bool> = sleepers.iter().map(|sleeper| sleeper.retire()).collect();
+            disturb.join().expect("no panic");
+            for (sleeper, retired) in sleepers.iter().zip(retired) {
+                until(&runtime, || !runtime.is_alive(sleeper.pid())).await;
+                assert!(retired || sleeper.woken() > 0);
+            }
+            let hubs = || runtime.info(hub.pid()).map_or(0, |info| info.link_count);
+            until(&runtime, || hubs() == 0).await;
+            hub.kill();
+        }
     });
 }
 

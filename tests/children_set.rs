@@ -4,15 +4,16 @@ mod tree;
 mod workers;
 
 use colloquium::{
-    Address, ChildSpec, ChildrenSet, Context, Exit, ExitReason, JoinError, Mailbox, ProcessBuilder, Runtime, Shutdown,
-    SpawnError, Supervisor, SupervisorRef,
+    Address, ChildSpec, ChildrenSet, Context, Dormant, Exit, ExitReason, Handle, JoinError, Mailbox, Origin, Peer,
+    Runtime, Shutdown, SpawnError, Supervisor, SupervisorRef,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 use tree::{LONG, bad, successor};
-use workers::{SIZES, in_thread, on_each_size, on_sizes, until};
+use workers::{SIZES, in_thread, on_each_size, on_sizes, on_threads, until};
 
 async fn held(set: &ChildrenSet, runtime: &Runtime) -> SupervisorRef {
     Supervisor::new().child(ChildSpec::set("set", set)).start(runtime).await.expect("it starts")
@@ -140,51 +141,101 @@ fn nobody_slips_in_while_the_set_is_closed() {
     });
 }
 
-#[derive(Default)]
-struct Woken(AtomicBool);
+struct Sleeper {
+    origin: Origin,
+    runtime: Handle,
+    woken: AtomicBool,
+}
 
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
+impl Sleeper {
+    fn new(runtime: &Runtime) -> Arc<Self> {
+        Arc::new(Self { origin: Origin::new(), runtime: runtime.handle(), woken: AtomicBool::new(false) })
+    }
+
+    fn retire(&self) -> bool {
+        self.runtime.retire::<_, ()>(self, None)
     }
 }
 
-/// A dormant member belongs to the set until its membership is dropped, and the set's end reaches it as any other.
+impl Dormant for Sleeper {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        None
+    }
+
+    fn waker(self: Arc<Self>) -> Waker {
+        Waker::from(self)
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A dormant member belongs to the set until its place is given back, and the set's end reaches it as any other.
 #[test]
 fn dormant_members_are_counted_and_stopped_like_others() {
     on_each_size(async |runtime| {
         let set = ChildrenSet::builder().max_children(2).build();
-        let woken = Arc::new(Woken::default());
-        let dormant = || set.spawn_dormant::<Option<Exit>>(ProcessBuilder::trapping, Waker::from(Arc::clone(&woken)));
+        let dormant = || {
+            let sleeper = Sleeper::new(&runtime);
+            set.spawn_dormant(&sleeper).map(|(pid, seat)| (sleeper, pid, seat))
+        };
         assert_eq!(dormant().err(), Some(JoinError::Closed));
         let supervisor = held(&set, &runtime).await;
-        let (member, membership) = dormant().expect("there is room");
-        assert_eq!((set.members(), set.len()), (vec![member.pid()], 1));
-        let (ended, abnormal) = dormant().expect("there is room");
+        let (sleeper, member, seat) = dormant().expect("there is room");
+        assert_eq!((set.members(), set.len()), (vec![member], 1));
+        let (ended, pid, abnormal) = dormant().expect("there is room");
         assert_eq!(dormant().err(), Some(JoinError::Full(2)));
-        assert!(ended.retire(None));
-        drop(abnormal);
+        assert!(ended.retire());
+        drop(set.membership(pid, abnormal));
         assert_eq!((set.len(), set.totals().started, set.totals().abnormal), (1, 2, 1));
-        let (ended, orderly) = dormant().expect("its place was given back");
-        assert!(ended.retire(None));
-        orderly.leave();
+        let (ended, _, orderly) = dormant().expect("its place was given back");
+        assert!(ended.retire());
+        set.leave(orderly);
         assert_eq!((set.len(), set.totals().started, set.totals().abnormal), (1, 3, 1));
         let stopping = runtime.spawn(async move |_: Context<()>| {
             assert!(supervisor.stop(LONG).await.is_clean());
         });
         let stopping = stopping.expect("room for a process");
-        until(&runtime, || woken.0.load(Ordering::SeqCst)).await;
-        assert!(!member.retire(None), "it was told to stop");
-        assert!(member.rouse(|mut ctx| {
-            ctx.trap_exits(Some);
+        let process = runtime.address_of::<()>(member).expect("it lives");
+        until(&runtime, || sleeper.woken.load(Ordering::SeqCst)).await;
+        assert!(!sleeper.retire(), "it was told to stop");
+        let membership = set.membership(member, seat);
+        let (tell, told) = channel();
+        assert!(runtime.rouse(member, |mut ctx: Context<()>| {
+            ctx.trap_exits(move |exit| drop(tell.send(exit.reason)));
             async move {
-                let told = ctx.recv().await.map_or(ExitReason::Normal, |exit| exit.reason);
+                ctx.recv().await;
                 membership.leave();
-                told
+                told.try_recv().unwrap_or(ExitReason::Normal)
             }
         }));
-        assert_eq!(member.ended().await, ExitReason::Shutdown);
+        assert_eq!(process.ended().await, ExitReason::Shutdown);
         assert_eq!(stopping.ended().await, ExitReason::Normal);
         assert!(set.is_empty());
+    });
+}
+
+/// A set that is held open in another runtime has no place for a dormant process of this one.
+#[test]
+fn dormant_members_are_of_the_sets_own_runtime() {
+    on_threads(async |runtime| {
+        let set = ChildrenSet::new();
+        let supervisor = held(&set, &runtime).await;
+        let other = Runtime::builder().workers(1).build().expect("a thread");
+        let refused = set.spawn_dormant(&Sleeper::new(&other)).err();
+        assert_eq!(refused, Some(JoinError::Spawn(SpawnError::Ending)));
+        assert_eq!((set.len(), other.processes().len()), (0, 0));
+        supervisor.stop(LONG).await;
     });
 }

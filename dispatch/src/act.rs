@@ -10,7 +10,7 @@ use crate::metrics::Timing;
 use crate::outcome::DispatchErrorKind;
 use crate::record::{Assigned, Inner, Parting, Record};
 use crate::yard::Finish;
-use colloquium_runtime::{Address, Pid};
+use colloquium_runtime::Pid;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::task::Waker;
@@ -26,7 +26,7 @@ pub(crate) struct Act<M, R> {
     pub(crate) gone: Option<Assigned<M, R>>,
     pub(crate) caller: Option<Waker>,
     pub(crate) handler: Option<Waker>,
-    pub(crate) nudge: Option<Address<()>>,
+    pub(crate) nudge: Option<Pid>,
     /// The conversation is over, too.
     pub(crate) end: Option<Parting<M, R>>,
     pub(crate) dead: Option<DispatchErrorKind>,
@@ -143,8 +143,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             handler.wake();
         }
         if let Some(conversation) = nudge {
-            // One that has ended needs no telling.
-            drop(conversation.send(()));
+            self.nudge(conversation);
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::group::OnCancel;
 use crate::process::Process;
 use crate::record::Record;
-use colloquium_runtime::{BlockingErrorKind, CancelFlag, ExitReason, Handle, Inherited};
+use colloquium_runtime::{BlockingErrorKind, CancelFlag, DormantLink, ExitReason, Handle, Inherited};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
@@ -65,7 +65,7 @@ pub(crate) trait Carried<M>: Send + Sync {
     fn is_cancelled(&self) -> bool;
     fn parent(&self) -> Option<u64>;
     fn begin_blocking(&self);
-    fn end_blocking(&self);
+    fn end_blocking(self: Arc<Self>);
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Carried<M> for Record<M, R> {
@@ -101,8 +101,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Carried<M> for Record<M, R> {
         Record::begin_blocking(self);
     }
 
-    fn end_blocking(&self) {
-        Record::end_blocking(self);
+    fn end_blocking(self: Arc<Self>) {
+        Record::end_blocking(&self);
     }
 }
 
@@ -206,7 +206,7 @@ impl<M> Blocking<M> {
 
 impl<M> Drop for Blocking<M> {
     fn drop(&mut self) {
-        self.0.end_blocking();
+        Arc::clone(&self.0).end_blocking();
     }
 }
 
@@ -240,16 +240,26 @@ pub struct Work<M: Send + Sync + 'static, R: Send + 'static> {
 pub(crate) struct Open<M: Send + Sync + 'static, R: Send + 'static> {
     pub(crate) record: Arc<Record<M, R>>,
     attempt: u32,
-    process: Arc<Process<M, R>>,
-    answered: bool,
+    /// Until it is answered.
+    process: Option<Arc<Process<M, R>>>,
+}
+
+/// A delivery was answered.
+pub(crate) struct Answered<M: Send + Sync + 'static, R: Send + 'static> {
+    pub(crate) at: Duration,
+    /// For the next delivery.
+    pub(crate) process: Option<Arc<Process<M, R>>>,
+    /// A link that the consumer has for nothing.
+    pub(crate) unlinked: Option<DormantLink>,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
-    /// Begins with a delivery, unless it was withdrawn; `now` is the time, if it was looked at.
+    /// Begins with a delivery, unless it was withdrawn; `now` is the time, if it was looked at. `spare` may stand for the process.
     pub(crate) fn begin(
         record: Arc<Record<M, R>>,
         attempt: u32,
         process: &Arc<Process<M, R>>,
+        spare: &mut Option<Arc<Process<M, R>>>,
         now: Option<Duration>,
     ) -> Option<Self> {
         if !record.start(attempt, now.unwrap_or_else(|| record.group.runtime.now())) {
@@ -260,8 +270,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
             span.record("attempt", attempt);
         }
         let delivery = Delivery { carried: Arc::clone(&record) as Arc<dyn Carried<M>> };
-        let open = Open { record, attempt, process: Arc::clone(process), answered: false };
-        Some(Self { delivery, open })
+        let process = spare.take().unwrap_or_else(|| Arc::clone(process));
+        Some(Self { delivery, open: Open { record, attempt, process: Some(process) } })
     }
 
     pub(crate) fn split(self) -> (Delivery<M>, Open<M, R>) {
@@ -270,12 +280,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
 
     /// The message has been handled, and this is what came of it.
     pub fn complete(self, output: R) {
-        self.open.answer(Ok(output));
+        drop(self.open.answer(Ok(output)));
     }
 
     /// The message has not been handled.
     pub fn fail(self, failure: impl Into<Failure>) {
-        self.open.answer(Err(failure.into()));
+        drop(self.open.answer(Err(failure.into())));
     }
 
     /// The delivery, as handlers have it.
@@ -312,7 +322,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
     #[inline]
     pub(crate) fn within<T>(&self, poll: impl FnOnce() -> T) -> T {
         let request = &self.record.request;
-        let inherited = Inherited::new(self.process.pid(), request.deadline, request.id);
+        let Some(process) = &self.process else { return poll() };
+        let inherited = Inherited::new(process.pid(), request.deadline, request.id);
         match &self.record.span {
             None => inherited.within(poll),
             Some(span) => span.in_scope(|| inherited.within(poll)),
@@ -326,33 +337,37 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
 
     /// Its handler was stopped.
     pub(crate) fn stopped(mut self) {
-        self.answered = true;
-        self.process.count_end(false);
+        if let Some(process) = self.process.take() {
+            process.count_end(false);
+        }
         self.record.stopped(self.attempt, self.record.group.runtime.now());
     }
 
-    /// Its handler has returned. When that was.
-    pub(crate) fn answer(mut self, result: Result<R, Failure>) -> Duration {
-        self.answered = true;
-        self.process.count_end(result.is_ok());
-        let now = self.record.group.runtime.now();
-        match result {
-            Ok(output) => self.record.completed(self.attempt, output, now),
-            Err(failure) => self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now),
+    /// Its handler has returned.
+    pub(crate) fn answer(mut self, result: Result<R, Failure>) -> Answered<M, R> {
+        let process = self.process.take();
+        if let Some(process) = &process {
+            process.count_end(result.is_ok());
         }
-        now
+        let at = self.record.group.runtime.now();
+        let unlinked = match result {
+            Ok(output) => self.record.completed(self.attempt, output, at),
+            Err(failure) => {
+                self.record.failed(self.attempt, failure.wanted, failure.into_reason(), at);
+                None
+            }
+        };
+        Answered { at, process, unlinked }
     }
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Open<M, R> {
     fn drop(&mut self) {
-        if self.answered {
-            return;
-        }
-        self.process.count_end(false);
+        let Some(process) = self.process.take() else { return };
+        process.count_end(false);
         if std::thread::panicking() {
             self.record.interrupted(self.attempt, End::OwnPanic);
-        } else if self.process.address.is_alive() {
+        } else if process.address.is_alive() {
             let failure = Failure::retry("the consumer dropped the delivery unanswered");
             let now = self.record.group.runtime.now();
             self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now);

@@ -64,7 +64,7 @@ fn watch_over<M: Send + Sync + 'static, R: Send + 'static>(record: &Arc<Record<M
         Err(_) => None,
     };
     match ward {
-        Some(ward) => record.adopt(ward),
+        Some(ward) => record.adopt(ward.pid()),
         // Nobody can be had to give it time.
         None => place.occupant.address.kill(),
     }

@@ -5,17 +5,16 @@ use crate::conversation::Terms;
 use crate::group::Group;
 use crate::handle::ConsumerGroup;
 use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome};
-use crate::record::{Assigned, Record};
+use crate::record::Record;
 use crate::routing::hash_of;
 use crate::slot::Slot;
 use crate::slots::SlotNumber;
-use crate::yard::{Entered, Refusal, Request};
+use crate::yard::{Refusal, Request};
 use colloquium_runtime::Inherited;
-use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, JoinError, SetMessage};
+use colloquium_supervisor::{ChildBuilder, ChildSpec, ChildrenSet, SetMessage};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 use under_way::State;
 pub use under_way::{Accept, Conversation, Dispatching};
@@ -123,7 +122,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
         Self::with_supervisor(group, SupervisedExecutor::default(), supervisor)
     }
 
-    /// As [`DispatchConversation::new`], with a place of one's own for conversations, and for the routing function.
+    /// As [`DispatchConversation::new`], with a place of one's own for conversations, and for the routing function. That place must be
+    /// in the group's runtime: in another, each dispatch ends as [`DispatchErrorKind::NotStarted`].
     #[must_use]
     pub fn with_supervisor(
         group: &ConsumerGroup<M, R>,
@@ -219,50 +219,18 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
         let terms =
             Terms { at_most_once: asked.at_most_once, accepted, attempts: options.attempts, poison: options.poison };
         let span = if options.spans { Some(span(group, &request)) } else { None };
-        let record = Arc::new(Record::new(message, Arc::clone(group), request, terms, span));
-        let (entered, hasten) = {
-            let mut yard = group.yard();
-            let ticket = Arc::clone(&record);
-            let number = |record: &Arc<Record<M, R>>, slot| record.set_slot(slot);
-            let entered = yard.enter(request, ticket, self.executor.isolated, now, number);
-            (entered, yard.take_hastened())
-        };
-        group.hasten(hasten);
-        let (place, routes) = match entered {
-            Entered::Out(place) => (Some(place), false),
-            Entered::Waits => (None, false),
-            Entered::Routes => (None, true),
-            Entered::Refused(refusal) => {
+        let under = if self.supervisor.set.is(&group.conversations) { None } else { Some(self.supervisor.set.clone()) };
+        let record = Arc::new(Record::new(message, Arc::clone(group), request, terms, span, under));
+        match record.begin(self.executor.isolated, now) {
+            Ok(()) => Ok(record),
+            Err(refusal) => {
                 let retry_after =
                     if let Refusal::Overloaded { retry_after } = refusal { Some(retry_after) } else { None };
                 // Where no conversation could begin, there is nothing to wait for.
                 let open = retry_after.is_none() || self.supervisor.set.is_open();
                 let kind = if open { refusal.kind() } else { DispatchErrorKind::Closed };
-                return Err(refuse(kind, Arc::clone(&record.message), retry_after.filter(|_| open)));
+                Err(refuse(kind, Arc::clone(&record.message), retry_after.filter(|_| open)))
             }
-        };
-        self.converse(&record, place, routes, now);
-        Ok(record)
-    }
-
-    /// Makes the process, dormant and linked, and sends the message; or has it route the message.
-    fn converse(&self, record: &Arc<Record<M, R>>, place: Option<Assigned<M, R>>, routes: bool, now: Duration) {
-        let spawned = self.supervisor.set.spawn_dormant(
-            |build| match &place {
-                Some(place) => build.trapping().link_to(&place.occupant.address),
-                None => build.trapping(),
-            },
-            Waker::from(Arc::clone(record)),
-        );
-        let (conversation, membership) = match spawned {
-            Ok(spawned) => spawned,
-            Err(JoinError::Closed) => return record.decide(DispatchErrorKind::Closed),
-            Err(_) => return record.decide(DispatchErrorKind::NotStarted),
-        };
-        let occupant = place.as_ref().map(|place| Arc::clone(&place.occupant));
-        let attempt = record.begin(conversation, membership, place, routes, now);
-        if let (Some(occupant), Some(attempt)) = (occupant, attempt) {
-            occupant.deliver(Arc::clone(record), attempt);
         }
     }
 }

@@ -224,12 +224,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         }
     }
 
+    #[inline]
     pub(crate) fn grant(&self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
         // What is free now goes to those who wait for a slot.
         self.admit();
-        if grants.is_empty() {
-            return;
+        if !grants.is_empty() {
+            self.grant_some(grants);
         }
+    }
+
+    #[cold]
+    fn grant_some(&self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
         let now = self.runtime.now();
         for grant in grants {
             match grant.place {
@@ -271,6 +276,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     }
 
     /// What follows when no lock is held any more.
+    #[inline]
     pub(crate) fn finish(&self, settled: Settled<M, R>, tells: bool) {
         let Settled { ticket, grants, hastened } = settled;
         self.hasten(hastened);

@@ -1,8 +1,9 @@
 //! Driver: a consumer's process from inside: what is delivered to it, and the exit signals that concern it.
-use crate::consumer::{Open, Work};
+use crate::consumer::{Answered, Open, Work};
+use crate::limits::UNLINKED;
 use crate::process::{ConsumerMessage, Process, Told};
 use crate::record::Record;
-use colloquium_runtime::{Context, Exit, ExitReason};
+use colloquium_runtime::{Context, DormantLink, Exit, ExitReason};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -27,6 +28,10 @@ pub struct Deliveries<M, R> {
     /// Those that came while another was handled. No more than its room.
     queued: VecDeque<(Arc<Record<M, R>>, u32)>,
     stopping: bool,
+    /// For the next delivery, in place of `process`.
+    spare: Option<Arc<Process<M, R>>>,
+    /// Links to conversations that are for nothing; no more than [`UNLINKED`].
+    unlinked: Vec<DormantLink>,
     /// When the last delivery was answered, if that is now: this poll has not ended since.
     now: Option<Duration>,
 }
@@ -52,7 +57,7 @@ enum Meaning {
 impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
     pub(crate) fn new(mut ctx: Context<ConsumerMessage<M, R>>, process: Arc<Process<M, R>>) -> Self {
         ctx.trap_exits(|exit| ConsumerMessage(Told::Exit(exit)));
-        Self { ctx, process, queued: VecDeque::new(), stopping: false, now: None }
+        Self { ctx, process, queued: VecDeque::new(), stopping: false, spare: None, unlinked: Vec::new(), now: None }
     }
 
     /// The next delivery, begun; `None` when the consumer is to stop.
@@ -67,18 +72,21 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
                 return None;
             }
             while let Some((record, attempt)) = self.queued.pop_front() {
-                if let Some(work) = Work::begin(record, attempt, &self.process, now) {
+                if let Some(work) = self.begin(record, attempt, now) {
                     return Some(work);
                 }
             }
             let message = poll_fn(|cx| {
                 let polled = pin!(self.ctx.recv()).poll(cx);
-                now = now.filter(|_| polled.is_ready());
+                if polled.is_pending() {
+                    now = None;
+                    self.unlink();
+                }
                 polled
             });
             match message.await.0 {
                 Told::Deliver(record, attempt) => {
-                    if let Some(work) = Work::begin(record, attempt, &self.process, now) {
+                    if let Some(work) = self.begin(record, attempt, now) {
                         return Some(work);
                     }
                 }
@@ -141,7 +149,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
                 }
             }
             loop {
-                let Poll::Ready(message) = pin!(self.ctx.recv()).poll(cx) else { return Poll::Pending };
+                let Poll::Ready(message) = pin!(self.ctx.recv()).poll(cx) else {
+                    self.unlink();
+                    return Poll::Pending;
+                };
                 match message.0 {
                     Told::Deliver(record, attempt) => self.queued.push_back((record, attempt)),
                     Told::Exit(exit) => match self.meaning(&exit) {
@@ -165,9 +176,26 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
         }
     }
 
+    fn begin(&mut self, record: Arc<Record<M, R>>, attempt: u32, now: Option<Duration>) -> Option<Work<M, R>> {
+        Work::begin(record, attempt, &self.process, &mut self.spare, now)
+    }
+
     /// A delivery was answered, here and now.
-    pub(crate) fn answered(&mut self, now: Duration) {
-        self.now = Some(now);
+    pub(crate) fn answered(&mut self, answered: Answered<M, R>) {
+        let Answered { at, process, unlinked } = answered;
+        self.now = Some(at);
+        self.spare = process;
+        self.unlinked.extend(unlinked);
+        if self.unlinked.len() >= UNLINKED {
+            self.unlink();
+        }
+    }
+
+    /// Removes the links that are for nothing.
+    fn unlink(&mut self) {
+        if !self.unlinked.is_empty() {
+            self.ctx.forget_dormant(&mut self.unlinked);
+        }
     }
 
     /// Whether the consumer is to stop.
@@ -183,7 +211,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
                 // It goes elsewhere when this process has ended.
                 Told::Deliver(..) if self.stopping => {}
                 Told::Deliver(record, attempt) => {
-                    if let Some(work) = Work::begin(record, attempt, &self.process, None) {
+                    if let Some(work) = self.begin(record, attempt, None) {
                         return Poll::Ready(Came::Work(work));
                     }
                 }

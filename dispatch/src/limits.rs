@@ -53,6 +53,8 @@ pub(crate) const DEAD_LETTER_BYTES: usize = 64 << 20;
 pub(crate) const BLAMES: usize = 64;
 /// The keeper looks at deadlines no oftener than this: what falls due together is seen to together.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// Links to conversations that are over which a consumer removes at one go, unless it waits before.
+pub(crate) const UNLINKED: usize = 32;
 /// How deep a predicate may be nested: compiling it takes as many frames of the stack.
 pub(crate) const PREDICATE_DEPTH: usize = 64;
 /// Parts of a predicate: a routing function looks at them on every dispatch.

@@ -4,7 +4,7 @@
 //! to it still: written by a conversation before its links are told, and read by the process when the exit signal has come.
 use crate::record::Record;
 use crate::seats::Occupant;
-use colloquium_runtime::{Address, Exit, Pid};
+use colloquium_runtime::{Address, Exit, Pid, Unwoken};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +49,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
         {
             record.undelivered(self.pid());
         }
+    }
+
+    /// The same, of a message whose conversation is dormant, which is linked to this by it. Whom to wake; `None` if it was not sent.
+    pub(crate) fn deliver_linked(&self, record: &Arc<Record<M, R>>, attempt: u32) -> Option<Unwoken> {
+        self.address.send_linked(ConsumerMessage(Told::Deliver(Arc::clone(record), attempt)), &**record).ok()
     }
 
     /// A conversation ends that is linked to this.

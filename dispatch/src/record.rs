@@ -8,6 +8,7 @@
 mod birth;
 mod blocking;
 mod deserted;
+mod forth;
 pub(crate) mod seen;
 mod sight;
 
@@ -18,12 +19,10 @@ use crate::group::Group;
 use crate::metrics::Timing;
 use crate::outcome::{Attempt, DispatchErrorKind, History, Reached};
 use crate::process::Process;
-use crate::routing::Choice;
 use crate::view::ConsumerId;
-use crate::waiting_room::Wish;
-use crate::yard::{Entered, Finish, Place, Request};
-use colloquium_runtime::{Address, ExitReason, Pid};
-use colloquium_supervisor::Membership;
+use crate::yard::{Finish, Place, Request};
+use colloquium_runtime::{DormantLink, ExitReason, Origin, Pid};
+use colloquium_supervisor::{ChildrenSet, DormantSeat};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -47,6 +46,10 @@ pub(crate) struct Record<M, R> {
     blocking: AtomicU32,
     /// Of a group with spans.
     pub(crate) span: Option<Box<Span>>,
+    /// Its conversation, as a process.
+    origin: Origin,
+    /// Where that is, if not below the group.
+    under: Option<ChildrenSet>,
     inner: Mutex<Inner<M, R>>,
 }
 
@@ -60,12 +63,12 @@ pub(crate) struct Inner<M, R> {
     /// The handler that wants to know when it is cancelled.
     handler: Option<Waker>,
     /// Until it has ended, or the message is over: who ends that takes it out, and sees to it that it ends, too.
-    conversation: Option<Address<()>>,
+    conversation: Option<Pid>,
     /// Of a conversation that is dormant.
-    membership: Option<Membership>,
-    /// The conversation was to run before the record knew of it.
-    awaited: bool,
-    /// It is linked to the first place from birth.
+    seat: Option<DormantSeat>,
+    /// It had a place from birth.
+    placed: bool,
+    /// It is linked to that.
     linked: bool,
     /// The conversation has ended.
     deserted: bool,
@@ -118,6 +121,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         request: Request,
         terms: Terms,
         span: Option<Box<Span>>,
+        under: Option<ChildrenSet>,
     ) -> Self {
         let inner = Inner {
             machine: Machine::new(terms),
@@ -127,8 +131,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             attended: true,
             handler: None,
             conversation: None,
-            membership: None,
-            awaited: false,
+            seat: None,
+            placed: false,
             linked: false,
             deserted: false,
             place: None,
@@ -147,6 +151,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             slot: AtomicUsize::new(usize::MAX),
             blocking: AtomicU32::new(0),
             span,
+            origin: Origin::new(),
+            under,
             inner: Mutex::new(inner),
         }
     }
@@ -159,62 +165,40 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         self.slot.load(Ordering::Relaxed)
     }
 
-    /// A place came free for the message. If nobody wants it any more, whoever ended it gives the place back.
-    pub(crate) fn granted(self: &Arc<Self>, place: Assigned<M, R>, now: Duration) {
-        let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
-        if inner.assign(place, now).is_some() {
-            inner.todo = Todo::Forward;
-            act.nudge.clone_from(&inner.conversation);
-        }
-        self.run(inner, act);
-    }
-
-    /// The message has its key, and its conversation is to route it.
-    pub(crate) fn route(self: &Arc<Self>) {
-        let mut inner = self.inner.lock();
-        let mut act = Act::NONE;
-        if inner.machine.phase() == Phase::Parked {
-            inner.todo = Todo::Route { alone: false };
-            act.nudge.clone_from(&inner.conversation);
-        }
-        self.run(inner, act);
-    }
-
     /// The handler of that assignment begins.
     pub(crate) fn start(self: &Arc<Self>, attempt: u32, now: Duration) -> bool {
         let mut inner = self.inner.lock();
         if inner.attempt != attempt || inner.machine.phase() != Phase::Queued {
             return false;
         }
-        let mut act = Act::NONE;
-        let begins = if self.request.deadline <= now {
+        if self.request.deadline <= now {
+            let mut act = Act::NONE;
             inner.decide(DispatchErrorKind::DeadlineExceeded, &mut act);
-            false
-        } else {
-            match inner.machine.start() {
-                Start::Go(verdict) => {
-                    inner.interrupted = None;
-                    if let Some(last) = inner.history.last_mut() {
-                        (last.reached, last.begun) = (Reached::Started, Some(now));
-                    }
-                    inner.tell(verdict, &mut act);
-                    true
-                }
-                Start::Withdrawn => false,
-            }
-        };
-        self.run(inner, act);
-        begins
+            self.run(inner, act);
+            return false;
+        }
+        let Start::Go(verdict) = inner.machine.start() else { return false };
+        inner.interrupted = None;
+        if let Some(last) = inner.history.last_mut() {
+            (last.reached, last.begun) = (Reached::Started, Some(now));
+        }
+        let caller = inner.tell(verdict);
+        drop(inner);
+        if let Some(caller) = caller {
+            caller.wake();
+        }
+        true
     }
 
-    /// The handler of that assignment has completed.
-    pub(crate) fn completed(self: &Arc<Self>, attempt: u32, output: R, now: Duration) {
+    /// The handler of that assignment has completed. The conversation, if it is dormant: its consumer's link to it is worth nothing.
+    pub(crate) fn completed(self: &Arc<Self>, attempt: u32, output: R, now: Duration) -> Option<DormantLink> {
         let mut inner = self.inner.lock();
         if !inner.is_started(attempt) {
             drop(inner);
-            return drop(output);
+            drop(output);
+            return None;
         }
+        let mut unlinked = None;
         inner.close(Reached::Completed, None, now);
         let timing = inner.timing(now);
         let next = inner.machine.completed();
@@ -227,6 +211,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             && last.dead.is_none()
             && self.is_plain()
         {
+            unlinked = inner.unlink().map(|pid| self.origin.link(pid));
             self.finish_plainly(inner, last, Deferred { finish: Finish::Completed, dead: false, timing, now });
         } else {
             let mut act = Act { now: Some(now), timing, ..Act::NONE };
@@ -234,6 +219,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             self.run(inner, act);
         }
         drop(output);
+        unlinked
     }
 
     /// The handler of that assignment has returned without completing.
@@ -342,44 +328,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let size = self.group.size_of(&self.message);
         Act { size, ..Act::NONE }
     }
-
-    /// The message is to go out again, to whom the routing function chose.
-    pub(crate) fn again(self: &Arc<Self>, choice: Choice, wish: Wish) {
-        let mut inner = self.inner.lock();
-        if inner.machine.phase() != Phase::Parked {
-            return;
-        }
-        let now = self.group.runtime.now();
-        let (entered, hastened) = self.group.again(self.slot(), choice, wish, now);
-        let refused = match entered {
-            Entered::Out(place) => {
-                if inner.assign(place, now).is_some() {
-                    inner.todo = Todo::Forward;
-                }
-                None
-            }
-            Entered::Waits | Entered::Routes => None,
-            Entered::Refused(refusal) => Some(refusal.kind()),
-        };
-        drop(inner);
-        self.group.hasten(hastened);
-        if let Some(kind) = refused {
-            self.decide(kind);
-        }
-    }
-
-    /// What the conversation is to do, and where the message is or is to go.
-    pub(crate) fn next(&self) -> (Todo, Option<Assigned<M, R>>, u32) {
-        let mut inner = self.inner.lock();
-        if inner.machine.is_over() {
-            inner.todo = Todo::End;
-        }
-        if matches!(inner.todo, Todo::Route { .. } | Todo::Pause { .. }) && self.holds_its_key() {
-            return (Todo::Rest, inner.place.clone(), inner.attempt);
-        }
-        let todo = std::mem::replace(&mut inner.todo, Todo::Rest);
-        (todo, inner.place.clone(), inner.attempt)
-    }
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
@@ -427,11 +375,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         Some(Timing { begun: self.history.iter().find_map(|attempt| attempt.begun)?, handled })
     }
 
-    fn tell(&mut self, verdict: Option<Verdict>, act: &mut Act<M, R>) {
-        if verdict.is_some() {
-            self.told = verdict;
-            act.caller = self.caller.take();
-        }
+    /// The caller, to be woken, if he is told something.
+    pub(crate) fn tell(&mut self, verdict: Option<Verdict>) -> Option<Waker> {
+        verdict?;
+        self.told = verdict;
+        self.caller.take()
     }
 
     fn lose(&mut self, reason: ExitReason, now: Duration, act: &mut Act<M, R>) {
@@ -468,7 +416,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
                 act.park = Some(finish);
             }
         }
-        act.nudge.clone_from(&self.conversation);
+        act.nudge = self.conversation;
     }
 
     fn decide(&mut self, kind: DispatchErrorKind, act: &mut Act<M, R>) {
@@ -478,8 +426,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
             Decided::WhileStarted(told) => {
                 self.todo = Todo::Grace;
                 act.handler = self.handler.take();
-                self.tell(told, act);
-                act.nudge.clone_from(&self.conversation);
+                act.caller = self.tell(told).or(act.caller.take());
+                act.nudge = self.conversation;
             }
         }
     }
@@ -489,7 +437,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         self.todo = Todo::End;
         act.leave = Some(finish);
         act.dead = last.dead;
-        self.tell(last.told, act);
+        act.caller = self.tell(last.told).or(act.caller.take());
         act.end = self.part_unless_attended();
     }
 }

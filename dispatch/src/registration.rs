@@ -133,8 +133,8 @@ async fn serve<C: Consumer>(mut inbox: Deliveries<C::Message, C::Output>, mut co
         let result = inbox.during(&open, consumer.handle(delivery)).await;
         match result {
             Some(result) => {
-                let now = open.answer(result);
-                inbox.answered(now);
+                let answered = open.answer(result);
+                inbox.answered(answered);
             }
             None => open.stopped(),
         }
@@ -154,8 +154,8 @@ where
         let result = inbox.during(&open, function(delivery)).await;
         match result {
             Some(result) => {
-                let now = open.answer(result);
-                inbox.answered(now);
+                let answered = open.answer(result);
+                inbox.answered(answered);
             }
             None => open.stopped(),
         }

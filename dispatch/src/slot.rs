@@ -209,10 +209,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     }
 
     /// There may be room for those in line, or none any more for ever.
+    #[inline]
     pub(crate) fn admit(&self) {
-        if !self.reserving.load(Ordering::Relaxed) {
-            return;
+        if self.reserving.load(Ordering::Relaxed) {
+            self.admit_some();
         }
+    }
+
+    #[cold]
+    fn admit_some(&self) {
         let now = self.runtime.now();
         let mut yard = self.yard();
         let admitted = yard.admit(now.saturating_add(self.options.deadline), now);

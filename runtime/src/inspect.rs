@@ -2,8 +2,10 @@
 use crate::clock::elapsed;
 use crate::info::{Activity, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, Whereabouts, WorkerInfo};
 use crate::limits::{INFO_PEERS, SAMPLE_WAITS};
+use crate::mailbox::Mailbox;
 use crate::pid::Pid;
 use crate::process::control::{AnyProcess, Core, Extra, Head};
+use crate::process::latent::{Origin, Stand};
 use crate::process::naming::named_by_parent;
 use crate::scheduler::Remote;
 use crate::shared::Shared;
@@ -36,8 +38,8 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
         dropped: extra.map_or(0, |extra| extra.dropped),
         reductions: head.reductions.load(Ordering::Relaxed),
         traps_exits: core.trapping,
-        links: core.links.keys(INFO_PEERS),
-        link_count: core.links.len(),
+        links: links(&core),
+        link_count: core.links.len() + extra.map_or(0, |extra| extra.latent.len()),
         monitors: watching
             .map(|watching| watching.peers(INFO_PEERS).into_iter().map(|watched| watched.process.head().pid).collect())
             .unwrap_or_default(),
@@ -62,6 +64,14 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
     Some(info)
 }
 
+fn links(core: &Core) -> Vec<Pid> {
+    let mut links = core.links.keys(INFO_PEERS);
+    if let Some(extra) = core.extra.as_deref() {
+        links.extend(extra.latent.iter().map(|(_, pid)| *pid).take(INFO_PEERS - links.len()));
+    }
+    links
+}
+
 fn activity(head: &Head, core: &Core, tenths: impl Fn(u32) -> Duration) -> Activity {
     let extra = core.extra.as_deref();
     let callee = head.callee().or(extra.and_then(|extra| extra.calls_elsewhere));
@@ -82,7 +92,11 @@ pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(P
         shared.scheduler.remotes().iter().filter_map(|remote| polling(remote, shared.tag, now)).collect();
     let tenths = |stamp: u32| elapsed(now, stamp);
     let mut waits = SAMPLE_WAITS;
-    shared.table.for_each_within(patience, |process| {
+    shared.table.for_each_within(patience, |stand| {
+        let process = match stand {
+            Stand::Process(process) => process,
+            Stand::Dormant(dormant) => return show(latent(shared.tag, dormant.origin(), tenths)),
+        };
         let head = process.head();
         let core = process.look(Some(if waits > 0 { patience } else { Duration::ZERO }));
         if core.is_none() {
@@ -111,6 +125,29 @@ pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(P
             inside,
         });
     })
+}
+
+/// A dormant process that nobody has had to do with.
+fn latent(tag: u32, origin: &Origin, tenths: impl Fn(u32) -> Duration) -> ProcessSample {
+    let age = tenths(origin.started());
+    ProcessSample {
+        pid: origin.pid(tag).expect("it is in the table"),
+        parent: origin.parent(tag),
+        age,
+        doomed: false,
+        polled: None,
+        reductions: 0,
+        whereabouts: Whereabouts::Start,
+        inside: Some(ProcessInside {
+            name: None,
+            label: None,
+            activity: Activity::Receiving(age),
+            mailbox: 0,
+            mailbox_bound: Mailbox::default().bound as usize,
+            oldest_message: None,
+            dropped: 0,
+        }),
+    }
 }
 
 fn polling(remote: &Remote, tag: u32, now: u64) -> Option<(Pid, Duration)> {

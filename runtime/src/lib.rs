@@ -107,6 +107,8 @@ pub use pid::Pid;
 pub use process::address::{Address, Ended, Recipient, Scoped, SendWait};
 pub use process::call::{Call, MultiCall};
 pub use process::context::Context;
+pub use process::dormant::Unwoken;
+pub use process::latent::{Dormant, DormantLink, Origin, Peer};
 pub use process::receive::{Recv, RecvMatching, RecvMatchingTimeout, RecvTimeout};
 pub use process::reply::ReplyTo;
 pub use process::spawn::ProcessBuilder;

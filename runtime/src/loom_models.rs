@@ -11,6 +11,7 @@ use crate::mailbox::Mailbox;
 use crate::monitor::MonitorRef;
 use crate::process::context::Context;
 use crate::process::control::{AnyProcess, Control, Head, doom};
+use crate::process::latent::Entry;
 use crate::process::reply::{Answer, Pending, ReplyCell, ReplyTo};
 use crate::process::send::Turn;
 use crate::process::{ending, joint};
@@ -74,7 +75,7 @@ fn run<F: Future>(token: &Arc<Token>, future: F) -> F::Output {
 fn process(home: &Arc<Home>, mailbox: Mailbox) -> Arc<Control<u32>> {
     let made = home.shared.table.insert(0, |pid| {
         let control = Arc::new(Control::<u32>::new(Head::new(pid, None, Arc::clone(home)), mailbox));
-        (control.clone() as AnyProcess, control)
+        (control.clone() as Arc<dyn Entry>, control)
     });
     made.expect("room in the table")
 }

@@ -9,6 +9,7 @@ use crate::pid::Pid;
 use crate::process::address::Address;
 use crate::process::context::Context;
 use crate::process::control::send_exit;
+use crate::process::latent::Stand;
 use crate::process::spawn::ProcessBuilder;
 use crate::report::AbnormalExit;
 use crate::scheduler::Home;
@@ -284,10 +285,11 @@ impl Handle {
     #[must_use]
     pub fn processes(&self) -> Vec<Pid> {
         let mut pids = Vec::new();
-        self.shared().table.for_each(|process| {
-            if process.head().is_alive() {
-                pids.push(process.head().pid);
-            }
+        let tag = self.shared().tag;
+        self.shared().table.for_each_within(Duration::MAX, |stand| match stand {
+            Stand::Process(process) if process.head().is_alive() => pids.push(process.head().pid),
+            Stand::Process(_) => {}
+            Stand::Dormant(dormant) => pids.extend(dormant.origin().pid(tag)),
         });
         pids
     }

@@ -8,7 +8,7 @@ use crate::shards::{Seat, Shards};
 use crate::snapshot::WedgedProcess;
 use crate::spec::{ChildKind, Shutdown};
 use colloquium_runtime::{
-    Address, Context, Exit, ExitReason, Handle, IntoExitReason, Mailbox, Pid, ProcessBuilder, SpawnError,
+    Address, Context, Dormant, Exit, ExitReason, Handle, IntoExitReason, Mailbox, Pid, ProcessBuilder, SpawnError,
 };
 use parking_lot::{Mutex, RwLock};
 use pin_project_lite::pin_project;
@@ -16,7 +16,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -167,33 +167,43 @@ impl ChildrenSet {
             };
             std::mem::forget(place.take());
             // Before the body is made: should that panic, the membership ends with it.
-            let membership = self.membership(pid, seat);
+            let membership = self.member(pid, seat);
             Member { body: Some(body(ctx)), membership: Some(membership) }
         });
         if refused { Err(JoinError::Closed) } else { Ok(spawned?) }
     }
 
-    /// Starts a member that has no body yet, see [`ProcessBuilder::spawn_dormant`]. With it comes its membership, which is to be
-    /// dropped when it ends: with the body that it is given, if it is.
+    /// Starts a member that has no body yet, see [`Handle::spawn_dormant`]. What comes with its pid is to be given back when it ends:
+    /// to [`ChildrenSet::leave`], or, once it has a body, as its [`ChildrenSet::membership`].
     ///
     /// # Errors
     ///
-    /// [`JoinError`].
-    pub fn spawn_dormant<M: Send + 'static>(
-        &self,
-        options: impl FnOnce(ProcessBuilder<'static>) -> ProcessBuilder<'static>,
-        waker: Waker,
-    ) -> Result<(Address<M>, Membership), JoinError> {
-        let (build, place) = self.begin()?;
-        let member = options(build).spawn_dormant::<M>(waker)?;
-        let pid = member.pid();
-        let Some(seat) = self.shared.shards.enter(pid) else {
-            // The set was closed in between. Whoever it is linked to is not to suffer for that.
-            member.rouse(async |_| ExitReason::Normal);
-            return Err(JoinError::Closed);
-        };
+    /// [`JoinError`]; [`SpawnError::Ending`] if the set is held open in another runtime.
+    pub fn spawn_dormant<D: Dormant>(&self, dormant: &Arc<D>) -> Result<(Pid, DormantSeat), JoinError> {
+        let place = self.place()?;
+        let made = self.shared.shards.enter_made(|holder| dormant.runtime().spawn_dormant(dormant, Some(holder)));
+        let (pid, seat) = made.ok_or(JoinError::Closed)??;
         std::mem::forget(place);
-        Ok((member, self.membership(pid, seat)))
+        Ok((pid, DormantSeat(seat)))
+    }
+
+    /// A dormant member has ended, in an orderly way.
+    #[expect(clippy::needless_pass_by_value, reason = "it is given back, once")]
+    pub fn leave(&self, seat: DormantSeat) {
+        self.shared.leave(seat.0, false);
+    }
+
+    /// What stands for a member's being one, now that it has a body; it is to be dropped with that.
+    #[expect(clippy::needless_pass_by_value, reason = "it is given back, once")]
+    pub fn membership(&self, pid: Pid, seat: DormantSeat) -> Membership {
+        self.member(pid, seat.0)
+    }
+
+    fn place(&self) -> Result<Place<'_>, JoinError> {
+        if !self.shared.shards.take_place() {
+            return Err(JoinError::Full(self.shared.shards.most()));
+        }
+        Ok(Place(&self.shared))
     }
 
     /// A place for a member, and the options that it has in any case.
@@ -202,14 +212,17 @@ impl ChildrenSet {
             Some(holder) => holder.runtime.build().parent(holder.address.pid()),
             None => return Err(JoinError::Closed),
         };
-        if !self.shared.shards.take_place() {
-            return Err(JoinError::Full(self.shared.shards.most()));
-        }
-        Ok((build, Place(&self.shared)))
+        Ok((build, self.place()?))
     }
 
-    fn membership(&self, pid: Pid, seat: Seat) -> Membership {
+    fn member(&self, pid: Pid, seat: Seat) -> Membership {
         Membership { set: Arc::clone(&self.shared), pid, seat, orderly: false }
+    }
+
+    /// Whether this is the same set.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// How many members there are.
@@ -316,8 +329,14 @@ impl fmt::Debug for Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        if self.set.shards.leave(self.seat, !self.orderly) {
-            let holder = self.set.holder.read().clone();
+        self.set.leave(self.seat, !self.orderly);
+    }
+}
+
+impl Shared {
+    fn leave(&self, seat: Seat, abnormal: bool) {
+        if self.shards.leave(seat, abnormal) {
+            let holder = self.holder.read().clone();
             if let Some(holder) = holder {
                 // A holder that is dead waits for nobody.
                 drop(holder.address.send(SetMessage(Told::Empty)));
@@ -325,6 +344,12 @@ impl Drop for Membership {
         }
     }
 }
+
+/// The place of a dormant member in its [`ChildrenSet`] ([`ChildrenSet::spawn_dormant`]). It does nothing when it is dropped: the
+/// set then counts a member that is not there.
+#[derive(Debug)]
+#[must_use = "the set has the member until this is given back"]
+pub struct DormantSeat(Seat);
 
 pin_project! {
     /// A body with its membership. (An async block would hold the body twice.)
@@ -382,7 +407,7 @@ async fn hold(mut ctx: Context<SetMessage>, shared: Arc<Shared>, ready: Ready) -
     let runtime = ctx.runtime();
     let open = Open { shared, runtime: runtime.clone() };
     *open.shared.holder.write() = Some(Holder { address: ctx.address(), runtime: runtime.clone() });
-    open.shared.shards.open();
+    open.shared.shards.open(ctx.pid());
     ready.up();
     let reason = loop {
         match ctx.recv().await.0 {

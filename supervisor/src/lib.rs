@@ -42,7 +42,7 @@ pub mod tree;
 
 pub use backoff::Backoff;
 pub use child::{ChildBuilder, ChildSpec, IntoChild};
-pub use children_set::{ChildrenSet, ChildrenSetBuilder, JoinError, Membership, SetMessage, SetTotals};
+pub use children_set::{ChildrenSet, ChildrenSetBuilder, DormantSeat, JoinError, Membership, SetMessage, SetTotals};
 pub use dynamic::{DynamicRef, DynamicSupervisor};
 pub use event::{FailedToStart, StartFailure};
 pub use gen_server::{GenServer, Init, Next, Server, ServerResult, StartServerError};

@@ -2,7 +2,8 @@
 //!
 //! A shard is a lock around the pids of its members, and says whether the set is open. A member is let in under the lock of
 //! its shard, and only while that is open; closing goes over the shards one by one, so that after it every member is either
-//! seen by whoever closed or was refused. The lock is held for one look-up, and no user's code runs under it.
+//! seen by whoever closed or was refused. The lock is held for one look-up, or while a process without a body is made (its
+//! place in the process table: a lock that is only taken below this one), and no user's code runs under it.
 //!
 //! `closing` is written before the shards are closed and read by a member after it has left its shard: the last to leave a
 //! closing set sees it (the shard's lock is between the two) and wakes the holder.
@@ -33,7 +34,8 @@ struct Shard {
 
 #[derive(Default)]
 struct Members {
-    open: bool,
+    /// Who holds the set open.
+    holder: Option<Pid>,
     pids: Slab<Pid>,
     started: u64,
     abnormal: u64,
@@ -42,8 +44,23 @@ struct Members {
 /// Where a member stands: its shard, and its place there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seat {
-    shard: usize,
-    key: usize,
+    shard: u32,
+    key: u32,
+}
+
+impl Seat {
+    fn new(shard: usize, key: usize) -> Self {
+        let shard = u32::try_from(shard).expect("there are 32");
+        Self { shard, key: u32::try_from(key).expect("fewer than there are processes") }
+    }
+}
+
+thread_local! {
+    /// The shard of the members that this thread makes; each thread has another, until there are more threads than shards.
+    static OWN: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
+    };
 }
 
 impl Shards {
@@ -70,10 +87,10 @@ impl Shards {
         }
     }
 
-    pub(crate) fn open(&self) {
+    pub(crate) fn open(&self, holder: Pid) {
         self.closing.store(false, Ordering::SeqCst);
         for shard in &self.shards {
-            shard.members.lock().open = true;
+            shard.members.lock().holder = Some(holder);
         }
     }
 
@@ -81,7 +98,7 @@ impl Shards {
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         for shard in &self.shards {
-            shard.members.lock().open = false;
+            shard.members.lock().holder = None;
         }
     }
 
@@ -92,17 +109,26 @@ impl Shards {
         // The hasher has turned its best bits down.
         let shard = hasher.finish() as usize % SHARDS;
         let mut members = self.shards[shard].members.lock();
-        if !members.open {
-            return None;
-        }
+        members.holder?;
         members.started += 1;
-        Some(Seat { shard, key: members.pids.insert(pid) })
+        Some(Seat::new(shard, members.pids.insert(pid)))
+    }
+
+    /// Lets a member in that is made by `make`, which is given the holder; `None` if the set is closed.
+    pub(crate) fn enter_made<E>(&self, make: impl FnOnce(Pid) -> Result<Pid, E>) -> Option<Result<(Pid, Seat), E>> {
+        let shard = OWN.with(|own| *own);
+        let mut members = self.shards[shard].members.lock();
+        let holder = members.holder?;
+        Some(make(holder).map(|pid| {
+            members.started += 1;
+            (pid, Seat::new(shard, members.pids.insert(pid)))
+        }))
     }
 
     /// A member is gone; true if the set is closing and it may have been the last.
     pub(crate) fn leave(&self, seat: Seat, abnormal: bool) -> bool {
-        let mut members = self.shards[seat.shard].members.lock();
-        members.pids.remove(seat.key);
+        let mut members = self.shards[seat.shard as usize].members.lock();
+        members.pids.remove(seat.key as usize);
         members.abnormal += u64::from(abnormal);
         let emptied = members.pids.is_empty();
         drop(members);

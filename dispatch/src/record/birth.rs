@@ -1,100 +1,152 @@
 //! Shared: the record and its conversation: a process without a body as long as the message is undisturbed.
 //!
-//! The record is what such a process wakes. Under the record's lock, the conversation is there, or not yet, or was taken out by who
-//! has made the message over, or has taken the outcome: the first gives it a body when it is woken, the second notes that it is to
-//! have one, and the third sees to its end by itself, and so has nothing to do with what still wakes it. It is the caller who takes it
-//! out if it waits for the outcome: what it has made is at hand there, and not where the consumer runs.
+//! The record is what such a process wakes, and what stands for it until somebody looks for it. It is locked while the message comes
+//! in and its conversation is made, so that whoever finds either sees both. Under that lock the conversation is there, or was taken out by
+//! who has made the message over, or has taken the outcome: the first gives it a body when it is woken, the other sees to its
+//! end by itself, and so has nothing to do with what still wakes it. It is the caller who takes it out if it waits for the
+//! outcome: what it has made is at hand there, and not where the consumer runs.
 use super::{Assigned, Inner, Record, Todo};
 use crate::conversation::Last;
 use crate::converse::converse;
-use colloquium_runtime::Address;
-use colloquium_supervisor::Membership;
+use crate::outcome::DispatchErrorKind;
+use crate::yard::{Entered, Refusal};
+use colloquium_runtime::{Dormant, Handle, Origin, Peer, Pid};
+use colloquium_supervisor::{ChildrenSet, DormantSeat, JoinError};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 /// A conversation whose message is over.
 pub(crate) struct Parting<M, R> {
-    conversation: Address<()>,
-    membership: Option<Membership>,
+    conversation: Pid,
+    seat: Option<DormantSeat>,
     /// What it was linked to at birth, if it has had no body.
     linked: Option<Assigned<M, R>>,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Wake for Record<M, R> {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.rouse();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut inner = self.inner.lock();
-        inner.awaited = true;
-        let Some(conversation) = inner.conversation.clone() else { return };
-        let membership = inner.membership.take();
-        let linked = if inner.linked { inner.place.clone() } else { None };
-        drop(inner);
-        rouse(&conversation, self, linked, membership);
+        self.rouse();
     }
 }
 
-/// Gives a conversation its body; without a membership it has one.
-fn rouse<M: Send + Sync + 'static, R: Send + 'static>(
-    conversation: &Address<()>,
-    record: &Arc<Record<M, R>>,
-    linked: Option<Assigned<M, R>>,
-    membership: Option<Membership>,
-) -> bool {
-    membership.is_some_and(|membership| conversation.rouse(|ctx| converse(ctx, Arc::clone(record), linked, membership)))
+impl<M: Send + Sync + 'static, R: Send + 'static> Dormant for Record<M, R> {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn runtime(&self) -> &Handle {
+        &self.group.runtime
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        let inner = self.inner.lock();
+        inner.place.as_ref().filter(|_| inner.linked).map(|place| Peer::from(&place.occupant.address))
+    }
+
+    fn waker(self: Arc<Self>) -> Waker {
+        Waker::from(self)
+    }
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
-    /// The conversation is there, and the message may go to `place`, to which it is linked. What it then is to be sent with;
-    /// `None` if nobody wants it any more.
-    pub(crate) fn begin(
-        self: &Arc<Self>,
-        conversation: Address<()>,
-        membership: Membership,
-        place: Option<Assigned<M, R>>,
-        routes: bool,
-        now: Duration,
-    ) -> Option<u32> {
+    fn set(&self) -> &ChildrenSet {
+        self.under.as_ref().unwrap_or(&self.group.conversations)
+    }
+
+    /// The message comes in, with its conversation, and goes out to whom it is linked, if there is room for it.
+    pub(crate) fn begin(self: &Arc<Self>, routes_itself: bool, now: Duration) -> Result<(), Refusal> {
         let mut inner = self.inner.lock();
-        if routes {
-            inner.todo = Todo::Route { alone: false };
+        let (entered, hastened) = {
+            let mut yard = self.group.yard();
+            let number = |record: &Arc<Self>, slot| record.set_slot(slot);
+            let entered = yard.enter(self.request, Arc::clone(self), routes_itself, now, number);
+            (entered, yard.take_hastened())
+        };
+        let (place, routes) = match entered {
+            Entered::Out(place) => (Some(place), false),
+            Entered::Waits => (None, false),
+            Entered::Routes => (None, true),
+            Entered::Refused(refusal) => {
+                drop(inner);
+                self.group.hasten(hastened);
+                return Err(refusal);
+            }
+        };
+        let mut failed = None;
+        let (mut sent, mut undelivered) = (None, None);
+        match self.set().spawn_dormant(self) {
+            Ok((pid, seat)) => {
+                (inner.conversation, inner.seat) = (Some(pid), Some(seat));
+                if routes {
+                    inner.todo = Todo::Route { alone: false };
+                }
+                if let Some(place) = place
+                    && let Some(attempt) = inner.assign(place, now)
+                    && let Some(place) = &inner.place
+                {
+                    sent = place.occupant.deliver_linked(self, attempt);
+                    undelivered = sent.is_none().then(|| place.occupant.pid());
+                    (inner.placed, inner.linked) = (true, sent.is_some());
+                }
+            }
+            Err(JoinError::Closed) => failed = Some(DispatchErrorKind::Closed),
+            Err(_) => failed = Some(DispatchErrorKind::NotStarted),
         }
-        inner.linked = place.is_some();
-        if inner.machine.is_over() {
-            drop(inner);
-            self.part(Parting { conversation, membership: Some(membership), linked: place });
-            return None;
-        }
-        let sent = place.and_then(|place| inner.assign(place, now));
-        let rouses = inner.awaited || inner.todo != Todo::Rest;
-        let linked = if rouses && inner.linked { inner.place.clone() } else { None };
-        if !rouses {
-            (inner.conversation, inner.membership) = (Some(conversation), Some(membership));
-            return sent;
-        }
-        inner.conversation = Some(conversation.clone());
         drop(inner);
-        rouse(&conversation, self, linked, Some(membership));
-        sent
+        drop(sent);
+        self.group.hasten(hastened);
+        if let Some(kind) = failed {
+            self.decide(kind);
+        } else if routes {
+            self.rouse();
+        }
+        if let Some(pid) = undelivered {
+            self.undelivered(pid);
+        }
+        Ok(())
+    }
+
+    /// Gives the conversation its body, if it has had none and is there; false if not.
+    fn rouse(self: &Arc<Self>) -> bool {
+        let mut inner = self.inner.lock();
+        let Some((conversation, seat)) = inner.conversation.zip(inner.seat.take()) else { return false };
+        let linked = if inner.placed { inner.place.clone() } else { None };
+        drop(inner);
+        self.embody(conversation, seat, linked);
+        true
+    }
+
+    fn embody(self: &Arc<Self>, conversation: Pid, seat: DormantSeat, linked: Option<Assigned<M, R>>) {
+        let membership = self.set().membership(conversation, seat);
+        let record = Arc::clone(self);
+        self.group.runtime.rouse(conversation, |ctx| converse(ctx, record, linked, membership));
+    }
+
+    /// The conversation has something to do.
+    pub(crate) fn nudge(self: &Arc<Self>, conversation: Pid) {
+        if !self.rouse()
+            && let Ok(conversation) = self.group.runtime.address_of::<()>(conversation)
+        {
+            // One that has ended needs no telling.
+            drop(conversation.send(()));
+        }
     }
 
     /// The message is over, and so is its conversation: at once, if it has never had anything to do.
     pub(crate) fn part(self: &Arc<Self>, parting: Parting<M, R>) {
-        let Parting { conversation, membership, linked } = parting;
-        if let Some(membership) = membership {
-            if conversation.retire(linked.as_ref().map(|place| place.occupant.pid())) {
-                return membership.leave();
-            }
-            // Should it be killed, its consumer is to know whose end it is told of.
-            self.inner.lock().place.clone_from(&linked);
-            rouse(&conversation, self, linked, Some(membership));
-        } else {
-            // One that has ended needs no telling.
-            drop(conversation.send(()));
+        let Parting { conversation, seat, linked } = parting;
+        let Some(seat) = seat else { return self.nudge(conversation) };
+        if self.group.runtime.retire(&**self, linked.as_ref().map(|place| &place.occupant.address)) {
+            return self.set().leave(seat);
         }
+        // Should it be killed, its consumer is to know whose end it is told of.
+        self.inner.lock().place.clone_from(&linked);
+        self.embody(conversation, seat, linked);
     }
 }
 
@@ -104,23 +156,25 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         if self.attended { None } else { self.part() }
     }
 
+    /// Its consumer sees to the link that a dormant conversation has to it: the conversation's pid.
+    pub(super) fn unlink(&mut self) -> Option<Pid> {
+        let dormant = self.conversation.filter(|_| self.seat.is_some() && self.linked)?;
+        self.linked = false;
+        Some(dormant)
+    }
+
     /// The message was completed.
     pub(crate) fn end_plainly(&mut self, last: Last) -> (Option<Waker>, Option<Parting<M, R>>) {
         self.todo = Todo::End;
-        let caller = if last.told.is_some() {
-            self.told = last.told;
-            self.caller.take()
-        } else {
-            None
-        };
+        let caller = self.tell(last.told);
         (caller, self.part_unless_attended())
     }
 
     /// The conversation, to be ended.
     pub(super) fn part(&mut self) -> Option<Parting<M, R>> {
         let conversation = self.conversation.take()?;
-        let membership = self.membership.take();
-        let linked = if self.linked && membership.is_some() { self.place.take() } else { None };
-        Some(Parting { conversation, membership, linked })
+        let seat = self.seat.take();
+        let linked = if self.linked && seat.is_some() { self.place.take() } else { None };
+        Some(Parting { conversation, seat, linked })
     }
 }

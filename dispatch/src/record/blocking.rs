@@ -6,6 +6,7 @@
 //! after a look at the count there; who brings it to nought takes that lock afterwards. So one of the two sees the other.
 use super::{Record, Todo};
 use crate::group::Settled;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
@@ -24,7 +25,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// A closure has returned.
-    pub(crate) fn end_blocking(&self) {
+    pub(crate) fn end_blocking(self: &Arc<Self>) {
         if self.blocking.fetch_sub(1, Ordering::SeqCst) > 1 {
             return;
         }
@@ -35,15 +36,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             self.group.leave(self.slot(), *deferred, &mut settled);
         }
         let routes = matches!(inner.todo, Todo::Route { .. } | Todo::Pause { .. });
-        let conversation = if routes { inner.conversation.clone() } else { None };
+        let conversation = if routes { inner.conversation } else { None };
         drop(inner);
         self.group.finish(settled, deferred.is_some());
         if let Some(handler) = handler {
             handler.wake();
         }
         if let Some(conversation) = conversation {
-            // One that has ended needs no telling.
-            drop(conversation.send(()));
+            self.nudge(conversation);
         }
     }
 

@@ -2,7 +2,7 @@
 use super::{Assigned, Record};
 use crate::conversation::Phase;
 use crate::outcome::DispatchErrorKind;
-use colloquium_runtime::{Address, ExitReason};
+use colloquium_runtime::{ExitReason, Pid};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         inner.deserted = true;
-        let own = inner.conversation.take();
+        inner.conversation = None;
         inner.decide(DispatchErrorKind::Conversation, &mut act);
         if inner.machine.phase() == Phase::Started && inner.interrupted.is_some() {
             inner.lose(ExitReason::Killed, now, &mut act);
@@ -21,19 +21,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let at_work = inner.machine.phase() == Phase::Started;
         let place = if at_work { inner.place.clone() } else { inner.place.take() };
         self.run(inner, act);
-        drop(own);
         place.map(|place| (place, at_work))
     }
 
     /// Another process sees to what the conversation has left: it is woken when that is over.
-    pub(crate) fn adopt(&self, ward: Address<()>) {
+    pub(crate) fn adopt(self: &Arc<Self>, ward: Pid) {
         let mut inner = self.inner.lock();
-        let over = inner.machine.is_over().then(|| ward.clone());
-        let before = inner.conversation.replace(ward);
+        let over = inner.machine.is_over();
+        inner.conversation = Some(ward);
         drop(inner);
-        drop(before);
-        if let Some(ward) = over {
-            drop(ward.send(()));
+        if over {
+            self.nudge(ward);
         }
     }
 
@@ -44,10 +42,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             return None;
         }
         inner.deserted = true;
-        let own = inner.conversation.take();
+        inner.conversation = None;
         let place = inner.place.take();
         drop(inner);
-        drop(own);
         Some(place)
     }
 

@@ -2,7 +2,6 @@
 use super::Record;
 use crate::conversation::{Phase, Verdict};
 use crate::picture::Glimpse;
-use colloquium_runtime::Address;
 use std::time::Duration;
 use tracing::Span;
 
@@ -28,7 +27,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let inner = self.inner.try_lock_for(patience)?;
         let failed = |verdict| if let Verdict::Failed(kind) = verdict { Some(kind) } else { None };
         Some(Glimpse {
-            conversation: inner.conversation.as_ref().map(Address::pid),
+            conversation: inner.conversation,
             tries: inner.machine.started(),
             begun: inner.history.last().and_then(|attempt| attempt.begun),
             started: inner.machine.phase() == Phase::Started,

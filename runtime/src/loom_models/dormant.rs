@@ -4,7 +4,9 @@ use crate::exit::ExitReason;
 use crate::mailbox::Mailbox;
 use crate::process::address::Address;
 use crate::process::control::{AnyProcess, Control, Process, doom};
+use crate::process::latent::{Dormant, Origin, Peer};
 use crate::process::{dormant, ending, joint};
+use crate::runtime::Handle;
 use crate::scheduler::Home;
 use loom::thread;
 use std::sync::Arc;
@@ -25,6 +27,113 @@ fn asleep(home: &Arc<Home>, peer: &AnyProcess) -> (Address<u32>, Arc<Token>) {
     (Address::new(control), token)
 }
 
+fn retire(address: &Address<u32>, peer: Option<crate::pid::Pid>) -> bool {
+    dormant::retire(&(address.control.clone() as AnyProcess), peer)
+}
+
+/// A dormant process without a control block, whose peer is a process of numbers.
+struct Latent {
+    origin: Origin,
+    runtime: Handle,
+    peer: Address<u32>,
+    token: Arc<Token>,
+}
+
+impl Dormant for Latent {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        Some(Peer::from(&self.peer))
+    }
+
+    fn waker(self: Arc<Self>) -> Waker {
+        Waker::from(Arc::clone(&self.token))
+    }
+}
+
+fn latent(home: &Arc<Home>) -> (Arc<Latent>, crate::pid::Pid) {
+    let runtime = Handle::new(Arc::clone(home));
+    let peer = Address::new(process(home, Mailbox::default()));
+    let latent = Arc::new(Latent { origin: Origin::new(), runtime: runtime.clone(), peer, token: Arc::default() });
+    let pid = runtime.spawn_dormant(&latent, None).expect("room in the table");
+    (latent, pid)
+}
+
+impl Latent {
+    /// How its peer has it: as one without a control block, and as any other.
+    fn links(&self, pid: crate::pid::Pid) -> (usize, bool) {
+        let core = self.peer.control.core();
+        (core.extra.as_ref().map_or(0, |extra| extra.latent.len()), core.links.contains(pid))
+    }
+}
+
+#[test]
+fn a_latent_process_is_retired_or_found() {
+    explore(|| {
+        let home = Home::detached();
+        let (latent, pid) = latent(&home);
+        latent.peer.send_linked(1, &*latent).expect("it lives").wake();
+        let found = {
+            let home = Arc::clone(&home);
+            thread::spawn(move || home.shared.table.get(pid))
+        };
+        // Whoever only looks does not keep it.
+        assert!(latent.runtime.retire(&*latent, Some(&latent.peer)));
+        let found = found.join().expect("looking does not fail");
+        assert!(found.is_none_or(|process| process.head().is_gone()));
+        assert!(home.shared.table.get(pid).is_none());
+        assert_eq!(latent.links(pid), (0, false));
+    });
+}
+
+#[test]
+fn a_latent_process_that_is_found_while_it_is_linked_has_one_link() {
+    explore(|| {
+        let home = Home::detached();
+        let (latent, pid) = latent(&home);
+        let found = {
+            let home = Arc::clone(&home);
+            thread::spawn(move || home.shared.table.get(pid))
+        };
+        latent.peer.send_linked(1, &*latent).expect("it lives").wake();
+        let found = found.join().expect("looking does not fail").expect("it is there");
+        assert!(found.core().links.contains(latent.peer.pid()));
+        assert_eq!(latent.links(pid), (0, true));
+        assert!(latent.runtime.retire(&*latent, Some(&latent.peer)));
+        assert_eq!(latent.links(pid), (0, false));
+    });
+}
+
+#[test]
+fn a_latent_process_is_retired_or_learns_of_its_peers_end() {
+    explore(|| {
+        let home = Home::detached();
+        let (latent, pid) = latent(&home);
+        let dying: AnyProcess = latent.peer.control.clone();
+        let end = thread::spawn(move || {
+            doom(&dying, ExitReason::Killed);
+            ending::finish(&dying).complete();
+        });
+        let sent = latent.peer.send_linked(1, &*latent).is_ok();
+        let retired = latent.runtime.retire(&*latent, Some(&latent.peer));
+        end.join().expect("an end does not fail");
+        assert!(sent || retired, "one that is linked to nobody learns of nothing");
+        if !retired {
+            // For ever, if it was not woken.
+            latent.token.park();
+            let process = home.shared.table.get(pid).expect("it is there");
+            assert!(process.core().signals.is_some());
+        }
+        assert_eq!(home.shared.table.get(pid).is_none(), retired);
+    });
+}
+
 #[test]
 fn a_dormant_process_is_retired_or_woken_by_a_message() {
     explore(|| {
@@ -33,13 +142,13 @@ fn a_dormant_process_is_retired_or_woken_by_a_message() {
         let (address, token) = asleep(&home, &peer);
         let control = Arc::clone(&address.control);
         let sender = thread::spawn(move || control.push(1).is_ok());
-        let retired = address.retire(Some(peer.head().pid));
+        let retired = retire(&address, Some(peer.head().pid));
         let sent = sender.join().expect("no sender fails");
         assert_ne!(retired, sent);
         if sent {
             // For ever, if it was not woken.
             token.park();
-            assert!(dormant::claim(&address.control) && !address.retire(None));
+            assert!(dormant::claim(&address.control) && !retire(&address, None));
         }
         joint::unlink(&peer, &(address.control.clone() as AnyProcess));
         assert_eq!((peer.core().links.len(), address.control.head.is_gone()), (0, retired));
@@ -57,7 +166,7 @@ fn a_dormant_process_is_retired_or_learns_of_its_peers_end() {
             doom(&dying, ExitReason::Killed);
             ending::finish(&dying).complete();
         });
-        let retired = address.retire(Some(pid));
+        let retired = retire(&address, Some(pid));
         end.join().expect("an end does not fail");
         let signals = address.control.core().signals.take();
         assert_eq!(signals.is_some(), !retired);
@@ -81,7 +190,7 @@ fn who_links_to_a_dormant_process_that_retires_is_told_or_keeps_it() {
             let (other, process) = (other.clone(), address.control.clone() as AnyProcess);
             thread::spawn(move || joint::link(&other, &process))
         };
-        let retired = address.retire(Some(peer.head().pid));
+        let retired = retire(&address, Some(peer.head().pid));
         assert!(linker.join().expect("linking does not fail"));
         let told = other.core().signals.take().is_some();
         let linked = other.core().links.contains(address.pid());
@@ -101,7 +210,7 @@ fn a_dormant_process_gets_one_body_or_none() {
         let control = Arc::clone(&address.control);
         let other = thread::spawn(move || u32::from(dormant::claim(&control)));
         let mine = u32::from(dormant::claim(&address.control));
-        let retired = u32::from(address.retire(Some(peer.head().pid)));
+        let retired = u32::from(retire(&address, Some(peer.head().pid)));
         assert_eq!(mine + other.join().expect("claiming does not fail") + retired, 1);
         joint::unlink(&peer, &(address.control.clone() as AnyProcess));
     });

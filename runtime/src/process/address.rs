@@ -83,7 +83,7 @@ impl<M: Send + 'static> Address<M> {
     }
 
     #[cold]
-    fn refuse(&self, (refusal, message): (Refusal, M)) -> SendError<M> {
+    pub(super) fn refuse(&self, (refusal, message): (Refusal, M)) -> SendError<M> {
         let kind = match refusal {
             Refusal::Dead => SendErrorKind::NoProcess,
             Refusal::Full => {

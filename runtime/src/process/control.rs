@@ -26,6 +26,7 @@ use crate::monitor::MonitorRef;
 use crate::pg::Membership;
 use crate::pid::Pid;
 use crate::process::ending::{drop_caught, wake_caught};
+use crate::process::latent::Entry;
 use crate::process::naming::Namer;
 use crate::process::reply::Pending;
 use crate::process::send::Senders;
@@ -181,6 +182,8 @@ pub(crate) struct Extra {
     /// Monitors of this process on others, by serial: the authority on whether one still stands.
     pub(crate) watching: PeerSet<u64, Watched>,
     pub(crate) watchers: PeerSet<MonitorRef, Watcher>,
+    /// Linked processes that have no control block yet ([`super::latent`]): a record on this side alone.
+    pub(crate) latent: Slab<Pid>,
     pub(crate) groups: Vec<Membership>,
     /// Groups whose events this process is told of.
     pub(crate) subscriptions: Vec<Arc<str>>,
@@ -257,7 +260,7 @@ pub(crate) struct Control<M> {
 pub(crate) type Leftovers = (Option<AnyProcess>, Option<ExitReason>);
 
 /// A control block whose message type is erased.
-pub(crate) trait Process: Any + Send + Sync {
+pub(crate) trait Process: Entry + Any {
     fn head(&self) -> &Head;
     fn core(&self) -> MappedMutexGuard<'_, Core>;
     /// As `core`, with how many messages the receiver has not drawn, for those who only look; `None` if the lock cannot be

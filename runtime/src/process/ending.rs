@@ -12,6 +12,7 @@ use crate::pid::Pid;
 use crate::process::control::{AnyProcess, Extra, GONE, Head, send_exit};
 use crate::process::joint::{forget_watcher, send_down};
 use crate::process::naming::named_by_parent;
+use crate::scheduler::Home;
 use crate::signal::Exit;
 use crate::sync::atomic::Ordering;
 use crate::timer::deliver::Armed;
@@ -58,9 +59,11 @@ pub(crate) fn settle_fate(process: &AnyProcess, own: ExitReason) {
 
 /// Those who are still to be told.
 pub(crate) struct Walk {
+    home: Arc<Home>,
     pid: Pid,
     reason: ExitReason,
     links: PeerSet<Pid, AnyProcess>,
+    latent: slab::IntoIter<Pid>,
     extra: Option<Box<Extra>>,
 }
 
@@ -120,7 +123,8 @@ fn free(process: &AnyProcess) -> (Walk, Option<Arc<str>>, Option<Arc<str>>) {
     }
     let name = extra.as_ref().and_then(|extra| extra.name.clone());
     let label = extra.as_ref().and_then(|extra| extra.label.clone());
-    (Walk { pid: head.pid, reason, links, extra }, name, label)
+    let latent = extra.as_mut().map(|extra| std::mem::take(&mut extra.latent)).unwrap_or_default().into_iter();
+    (Walk { home: Arc::clone(&head.home), pid: head.pid, reason, links, latent, extra }, name, label)
 }
 
 /// What others hold of the process, and is given up at its end. Once its fate is fixed there comes nothing to it.
@@ -168,13 +172,25 @@ impl Walk {
     }
 
     fn is_over(&self) -> bool {
-        let told = |extra: &Extra| extra.watchers.is_empty() && extra.pending.is_empty() && extra.watching.is_empty();
-        self.links.is_empty() && self.extra.as_deref().is_none_or(told)
+        let told = |extra: &Extra| {
+            extra.latent.is_empty()
+                && extra.watchers.is_empty()
+                && extra.pending.is_empty()
+                && extra.watching.is_empty()
+        };
+        self.links.is_empty() && self.latent.len() == 0 && self.extra.as_deref().is_none_or(told)
     }
 
     fn tell_one(&mut self) -> bool {
         if let Some((_, peer)) = self.links.pop() {
             send_exit(&peer, Exit { from: Some(self.pid), reason: self.reason.clone(), by_link: true });
+            return true;
+        }
+        if let Some((_, pid)) = self.latent.next() {
+            // One that is not there any more ended without a word to anybody.
+            if let Some(peer) = self.home.shared.table.get(pid) {
+                send_exit(&peer, Exit { from: Some(self.pid), reason: self.reason.clone(), by_link: true });
+            }
             return true;
         }
         let Some(extra) = &mut self.extra else { return false };

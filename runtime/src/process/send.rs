@@ -147,7 +147,7 @@ impl<M: Send + 'static> Control<M> {
     #[inline(always)]
     pub(super) fn push_now(
         &self,
-        mut inner: InnerGuard<'_, M>,
+        inner: InnerGuard<'_, M>,
         message: M,
         note: impl FnOnce(&mut Core),
     ) -> Result<(), (Refusal, M)> {
@@ -158,6 +158,25 @@ impl<M: Send + 'static> Control<M> {
         if !inner.room(&self.head) {
             return overflow(&self.head, inner, message, note);
         }
+        if let Some(waker) = self.put(inner, message, note) {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// As [`Control::push_locked`]; who is to be woken comes out, unless he was woken already.
+    #[inline]
+    pub(super) fn push_unwoken(&self, message: M, note: impl FnOnce(&mut Core)) -> Result<Option<Waker>, (Refusal, M)> {
+        let inner = self.inner.lock();
+        if inner.nobody_attends() && inner.core.fate.is_none() && inner.room(&self.head) {
+            return Ok(self.put(inner, message, note));
+        }
+        self.push_locked(inner, message, note).map(|()| None)
+    }
+
+    /// Puts a message where there is room for it. The receiver is to be woken if it waits.
+    #[inline(always)]
+    fn put(&self, mut inner: InnerGuard<'_, M>, message: M, note: impl FnOnce(&mut Core)) -> Option<Waker> {
         let waker = inner.take_in(&self.head, message);
         #[cfg(all(test, not(loom)))]
         if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::Reordered)
@@ -166,11 +185,7 @@ impl<M: Send + 'static> Control<M> {
             inner.messages.rotate_right(1);
         }
         note(&mut inner.core);
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Ok(())
+        waker
     }
 
     /// Puts a message into the mailbox, or into the queue of those that wait for room: then its ticket.

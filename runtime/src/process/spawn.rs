@@ -10,6 +10,7 @@ use crate::process::context::Context;
 use crate::process::control::{AnyProcess, Control, Head, Process};
 use crate::process::ending;
 use crate::process::joint;
+use crate::process::latent::Entry;
 use crate::process::wrapper::Wrapper;
 use crate::scheduler::worker::Local;
 use crate::scheduler::{Home, Metadata, Task, schedule, schedule_spawned};
@@ -20,7 +21,6 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
 
 /// Options for a new process, given one after the other and ended by a verb, [`ProcessBuilder::spawn`] mostly.
 ///
@@ -42,20 +42,20 @@ use std::task::Waker;
 /// ```
 #[must_use = "options do nothing until a process is spawned"]
 pub struct ProcessBuilder<'a, P = ()> {
-    pub(super) parent: Option<&'a mut Context<P>>,
-    pub(super) home: Arc<Home>,
+    parent: Option<&'a mut Context<P>>,
+    home: Arc<Home>,
     /// Where in the table it goes.
-    pub(super) shard: usize,
-    pub(super) settings: Settings,
+    shard: usize,
+    settings: Settings,
 }
 
 #[derive(Default)]
-pub(super) struct Settings {
+struct Settings {
     name: Option<Arc<str>>,
     label: Option<Arc<str>>,
     mailbox: Mailbox,
-    pub(super) links: Option<AnyProcess>,
-    pub(super) link_parent: bool,
+    links: Option<AnyProcess>,
+    link_parent: bool,
     parent: Option<Pid>,
     system: bool,
     trapping: bool,
@@ -216,7 +216,7 @@ where
 {
     budget::charge();
     let site = home.shared.sites.number(Location::caller());
-    let control = create::<M>(&home, shard, settings, parent, site, None)?;
+    let control = create::<M>(&home, shard, settings, parent, site)?;
     let (task, panic) = embody(&control, home, settings.system, body);
     attach(&control, &task, settings.trapping, panic);
     link_to_first(&control, settings, parent);
@@ -254,20 +254,13 @@ where
     (task, panic)
 }
 
-/// What a process that has no body has from the beginning.
-pub(super) struct Dormant {
-    pub(super) waker: Waker,
-    pub(super) peer: Option<AnyProcess>,
-}
-
 /// The control block, in the table and with its name.
-pub(super) fn create<M: Send + 'static>(
+fn create<M: Send + 'static>(
     home: &Arc<Home>,
     shard: usize,
     settings: &Settings,
     parent: Option<&AnyProcess>,
     site: u16,
-    dormant: Option<Dormant>,
 ) -> Result<Arc<Control<M>>, SpawnError> {
     let shared = &home.shared;
     if settings.mailbox.bound == 0 {
@@ -282,17 +275,9 @@ pub(super) fn create<M: Send + 'static>(
     let made = shared.table.insert(shard, |pid| {
         let head = Head::new(pid, settings.parent, Arc::clone(home));
         let mut control = Control::<M>::new(head, settings.mailbox);
-        let core = &mut control.inner.get_mut().core;
-        core.site = site;
-        if let Some(Dormant { waker, peer }) = dormant {
-            (core.dormant, core.trapping, core.waker) = (true, settings.trapping, Some(waker));
-            core.wait();
-            if let Some(peer) = peer {
-                drop(core.links.insert(peer.head().pid, peer));
-            }
-        }
+        control.inner.get_mut().core.site = site;
         let control = Arc::new(control);
-        (control.clone() as AnyProcess, control)
+        (control.clone() as Arc<dyn Entry>, control)
     });
     let control = made.ok_or(SpawnError::ProcessLimit(shared.limits.processes))?;
     if let Some(simulator) = &shared.scheduler.simulator {

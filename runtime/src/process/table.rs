@@ -7,8 +7,10 @@
 use crate::limits::{AHEAD, AHEAD_EVERY, SPAWN_RUN, TICK_POLLS};
 use crate::pid::Pid;
 use crate::process::control::AnyProcess;
+use crate::process::latent::{self, Dormant, Entry, Stand};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ pub(crate) struct Table {
     permits: AtomicUsize,
     limit: usize,
     tag: u32,
+    /// Held by who makes a control block for a process that had none. No other lock is held when it is taken.
+    making: crate::sync::Mutex<()>,
 }
 
 struct Shard {
@@ -32,7 +36,7 @@ struct Shard {
 }
 
 struct Slot {
-    process: Option<AnyProcess>,
+    process: Option<Arc<dyn Entry>>,
     generation: u32,
     /// Of a free slot: the one that was freed before it.
     next_free: u32,
@@ -44,12 +48,12 @@ const NONE: u32 = u32::MAX;
 impl Table {
     pub(crate) fn new(shards: usize, limit: usize, tag: u32) -> Self {
         let shards = (0..shards).map(|_| CachePadded::default()).collect();
-        Self { shards, permits: AtomicUsize::new(limit), limit, tag }
+        Self { shards, permits: AtomicUsize::new(limit), limit, tag, making: crate::sync::Mutex::new(()) }
     }
 
     /// Makes a process, with its pid; `None` when the limit is reached. `turn` is any number, and one more each time: a few
     /// turns in a row come to the same shard.
-    pub(crate) fn insert<P>(&self, turn: usize, make: impl FnOnce(Pid) -> (AnyProcess, P)) -> Option<P> {
+    pub(crate) fn insert<P>(&self, turn: usize, make: impl FnOnce(Pid) -> (Arc<dyn Entry>, P)) -> Option<P> {
         let shard = turn / SPAWN_RUN % self.shards.len();
         let mut guard = self.shards[shard].lock();
         if guard.permits == 0 {
@@ -86,25 +90,79 @@ impl Table {
         let (shard, at) = self.place(pid);
         let mut guard = self.shards[shard].lock();
         let removed = guard.take(at);
-        guard.permits += 1;
-        if guard.permits > 2 * LOT {
-            guard.permits -= LOT;
-            self.permits.fetch_add(LOT, Ordering::Relaxed);
-        }
-        let emptied = guard.used == 0;
+        let emptied = self.give_permit(&mut guard);
         drop(guard);
         drop(removed);
         emptied
     }
 
+    /// Takes a process out that has no control block yet; true as for [`Table::remove`]. It comes back if it has one by now,
+    /// `None` if it is not there.
+    pub(crate) fn remove_latent(&self, pid: Pid) -> Result<bool, Option<AnyProcess>> {
+        let (shard, at) = self.place(pid);
+        let mut guard = self.shards[shard].lock();
+        let Some(entry) = guard.find(at, pid) else { return Err(None) };
+        if !entry.is_latent() {
+            let entry = Arc::clone(entry);
+            drop(guard);
+            return match entry.stand() {
+                Stand::Process(process) => Err(Some(process)),
+                Stand::Dormant(_) => unreachable!("it is none"),
+            };
+        }
+        let removed = guard.take(at);
+        let emptied = self.give_permit(&mut guard);
+        drop(guard);
+        drop(removed);
+        Ok(emptied)
+    }
+
+    fn give_permit(&self, shard: &mut Shard) -> bool {
+        shard.permits += 1;
+        if shard.permits > 2 * LOT {
+            shard.permits -= LOT;
+            self.permits.fetch_add(LOT, Ordering::Relaxed);
+        }
+        shard.used == 0
+    }
+
+    /// The process of that pid. One without a control block gets it by this; so no lock may be held that is below `making`.
     pub(crate) fn get(&self, pid: Pid) -> Option<AnyProcess> {
         if pid.runtime() != self.tag {
             return None;
         }
+        match self.entry(pid)?.stand() {
+            Stand::Process(process) => Some(process),
+            Stand::Dormant(_) => self.make(pid),
+        }
+    }
+
+    fn entry(&self, pid: Pid) -> Option<Arc<dyn Entry>> {
         let (shard, at) = self.place(pid);
-        let guard = self.shards[shard].lock();
-        let slot = guard.slots.get(at).filter(|slot| slot.generation == pid.generation())?;
-        slot.process.clone()
+        self.shards[shard].lock().find(at, pid).cloned()
+    }
+
+    /// Gives a process its control block, if it is there and has none; and what it then has.
+    #[cold]
+    fn make(&self, pid: Pid) -> Option<AnyProcess> {
+        let _making = self.making.lock();
+        let dormant: Arc<dyn Dormant> = match self.entry(pid)?.stand() {
+            Stand::Process(process) => return Some(process),
+            Stand::Dormant(dormant) => dormant,
+        };
+        let made = latent::make(&dormant);
+        let (shard, at) = self.place(pid);
+        let mut guard = self.shards[shard].lock();
+        let replaced =
+            guard.find_mut(at, pid).map(|entry| std::mem::replace(entry, Arc::clone(&made) as Arc<dyn Entry>));
+        drop(guard);
+        if replaced.is_none() {
+            latent::unmake(&made);
+            return None;
+        }
+        drop(replaced);
+        latent::born(&made);
+        Some(made)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -112,13 +170,21 @@ impl Table {
     }
 
     /// Shows every process that lives throughout, a lock for a few hundred at a time. What is spawned meanwhile may or
-    /// may not be shown.
-    pub(crate) fn for_each(&self, show: impl FnMut(AnyProcess)) {
-        self.for_each_within(Duration::MAX, show);
+    /// may not be shown. Those without a control block get one.
+    pub(crate) fn for_each(&self, mut show: impl FnMut(AnyProcess)) {
+        self.for_each_within(Duration::MAX, |stand| match stand {
+            Stand::Process(process) => show(process),
+            Stand::Dormant(dormant) => {
+                let pid = dormant.origin().pid(self.tag);
+                if let Some(process) = pid.and_then(|pid| self.get(pid)) {
+                    show(process);
+                }
+            }
+        });
     }
 
     /// As [`Table::for_each`]; a shard whose lock cannot be had in that time is passed over. How many were.
-    pub(crate) fn for_each_within(&self, patience: Duration, mut show: impl FnMut(AnyProcess)) -> usize {
+    pub(crate) fn for_each_within(&self, patience: Duration, mut show: impl FnMut(Stand)) -> usize {
         const CHUNK: usize = 512;
         let mut unread = 0;
         for shard in &self.shards {
@@ -130,9 +196,9 @@ impl Table {
                 };
                 let end = guard.slots.len();
                 let slots = guard.slots.get(from..end.min(from + CHUNK)).unwrap_or_default();
-                let chunk: Vec<AnyProcess> = slots.iter().filter_map(|slot| slot.process.clone()).collect();
+                let chunk: Vec<Arc<dyn Entry>> = slots.iter().filter_map(|slot| slot.process.clone()).collect();
                 drop(guard);
-                chunk.into_iter().for_each(&mut show);
+                chunk.into_iter().for_each(|entry| show(entry.stand()));
                 from += CHUNK;
                 if from >= end {
                     break;
@@ -175,8 +241,16 @@ impl Default for Shard {
 }
 
 impl Shard {
+    fn find(&self, at: usize, pid: Pid) -> Option<&Arc<dyn Entry>> {
+        self.slots.get(at).filter(|slot| slot.generation == pid.generation())?.process.as_ref()
+    }
+
+    fn find_mut(&mut self, at: usize, pid: Pid) -> Option<&mut Arc<dyn Entry>> {
+        self.slots.get_mut(at).filter(|slot| slot.generation == pid.generation())?.process.as_mut()
+    }
+
     /// Puts a process into the free slot, or behind the last if there is none.
-    fn put(&mut self, at: usize, process: AnyProcess) {
+    fn put(&mut self, at: usize, process: Arc<dyn Entry>) {
         self.used += 1;
         if let Some(slot) = self.slots.get_mut(at) {
             self.free = slot.next_free;
@@ -188,7 +262,7 @@ impl Shard {
     }
 
     /// Frees a slot, for another use unless its generation is used up.
-    fn take(&mut self, at: usize) -> Option<AnyProcess> {
+    fn take(&mut self, at: usize) -> Option<Arc<dyn Entry>> {
         self.used -= 1;
         let free = self.free;
         let slot = &mut self.slots[at];
@@ -213,12 +287,11 @@ mod tests {
     use crate::mailbox::Mailbox;
     use crate::process::control::{Control, Head};
     use crate::scheduler::Home;
-    use std::sync::Arc;
 
     fn insert(table: &Table, shard: usize) -> Option<Pid> {
         table.insert(shard * SPAWN_RUN, |pid| {
             let head = Head::new(pid, None, Home::detached());
-            (Arc::new(Control::<()>::new(head, Mailbox::default())) as AnyProcess, pid)
+            (Arc::new(Control::<()>::new(head, Mailbox::default())) as Arc<dyn Entry>, pid)
         })
     }
 

@@ -112,6 +112,19 @@ impl Local {
         })
     }
 
+    /// The shard of the next process that this thread makes for the runtime of `home`.
+    #[inline]
+    pub(crate) fn spawning_shard(home: &Home) -> usize {
+        Self::with(|local| match local {
+            Some(local) if Arc::ptr_eq(&local.home.shared, &home.shared) => {
+                let shard = local.shard.get();
+                local.shard.set(shard.wrapping_add(1));
+                shard
+            }
+            _ => home.index,
+        })
+    }
+
     /// Takes in a process that was woken.
     #[inline]
     pub(crate) fn schedule(&self, task: Task, yielded: bool) {
