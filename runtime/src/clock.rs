@@ -4,11 +4,17 @@
 //! second. They are written and read relaxed: they serve stamps for people (when a process was spawned), never a deadline.
 //! They are written only when they change, so that the readers, one for each message, have them in their own caches.
 //!
+//! While a worker is awake, that is at most as old as the overseer's last look, a quarter of `stall_limit`. While all sleep
+//! nobody ticks: the overseer says so before it sleeps too, by a bit in `tenths`, and whoever needs a stamp then reads the
+//! clock himself ([`Clock::stamp`]). The first worker to wake takes the bit away, and so does the overseer.
+//!
 //! In a simulation nothing reads a clock: `seen` is the time, to the nanosecond, and the simulation moves it.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 const MILLISECOND: u64 = 1_000_000;
+/// In `tenths`: nobody keeps it up to date.
+const AT_REST: u32 = 1 << 31;
 
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -26,13 +32,18 @@ impl Clock {
             base: Some(Instant::now()),
             base_system: SystemTime::now(),
             seen: AtomicU64::new(0),
-            tenths: AtomicU32::new(0),
+            tenths: AtomicU32::new(tenths_of(0)),
         }
     }
 
     /// A clock that stands at 0 until it is moved. For people, a simulation begins with the year 1970.
     pub(crate) fn simulated() -> Self {
-        Self { base: None, base_system: SystemTime::UNIX_EPOCH, seen: AtomicU64::new(0), tenths: AtomicU32::new(0) }
+        Self {
+            base: None,
+            base_system: SystemTime::UNIX_EPOCH,
+            seen: AtomicU64::new(0),
+            tenths: AtomicU32::new(tenths_of(0)),
+        }
     }
 
     /// Moves a simulated clock; never back.
@@ -61,10 +72,25 @@ impl Clock {
     #[cold]
     fn note(&self, now: u64) {
         self.seen.store(now, Ordering::Relaxed);
-        #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
-        let tenths = (now / (100 * MILLISECOND)) as u32;
-        if tenths != self.tenths.load(Ordering::Relaxed) {
-            self.tenths.store(tenths, Ordering::Relaxed);
+        let before = self.tenths.load(Ordering::Relaxed);
+        let tenths = tenths_of(now) | (before & AT_REST);
+        // Never back: who was held up between his reading and here leaves what others have seen. Who comes in between has
+        // read a clock as well, or has changed the bit, which must not be lost.
+        if tenths > before {
+            let _ = self.tenths.compare_exchange(before, tenths, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody looks at the clock from now on.
+    pub(crate) fn rest(&self) {
+        self.tenths.fetch_or(AT_REST, Ordering::Relaxed);
+    }
+
+    /// Somebody does again.
+    pub(crate) fn end_rest(&self) {
+        if self.tenths.load(Ordering::Relaxed) & AT_REST > 0 {
+            self.note(self.peek());
+            self.tenths.fetch_and(!AT_REST, Ordering::Relaxed);
         }
     }
 
@@ -73,10 +99,23 @@ impl Clock {
         self.seen.load(Ordering::Relaxed)
     }
 
-    /// As [`Clock::seen`], in tenths of a second.
+    /// As [`Clock::seen`], in tenths of a second counted from 1, for who knows that a worker is awake: himself.
+    /// [`elapsed`] does without the bit that it may have in the instant in which that worker has woken.
     #[inline]
     pub(crate) fn tenths(&self) -> u32 {
         self.tenths.load(Ordering::Relaxed)
+    }
+
+    /// As [`Clock::tenths`], for whoever it may be; while all sleep, by a reading of the clock.
+    #[inline]
+    pub(crate) fn stamp(&self) -> u32 {
+        let tenths = self.tenths.load(Ordering::Relaxed);
+        if tenths & AT_REST == 0 { tenths } else { self.stamp_at_rest() }
+    }
+
+    #[cold]
+    fn stamp_at_rest(&self) -> u32 {
+        tenths_of(self.peek())
     }
 
     /// The deadline that lies `after` from now; far ones are cut to the end of time.
@@ -95,7 +134,100 @@ impl Clock {
     }
 }
 
+/// The stamp of a moment: its tenth of a second, counted from 1, so that 0 is none.
+#[expect(clippy::cast_possible_truncation, reason = "6 years of tenths of a second")]
+pub(crate) const fn tenths_of(moment: u64) -> u32 {
+    (moment / (100 * MILLISECOND) + 1) as u32 & !AT_REST
+}
+
+/// How long ago a stamp was taken: a tenth of a second more than it was at most, and no less.
+pub(crate) fn elapsed(now: u64, stamp: u32) -> Duration {
+    let tenths = u64::from((stamp & !AT_REST).saturating_sub(1));
+    Duration::from_nanos(now.saturating_sub(tenths * 100 * MILLISECOND))
+}
+
 /// A duration in nanoseconds; 584 years and more are for ever.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::Runtime;
+    use crate::testing::wait_for;
+
+    const TENTH: u64 = 100 * MILLISECOND;
+
+    /// One that was made 10 seconds ago and has not been looked at since.
+    #[expect(clippy::disallowed_methods, reason = "a clock's own test")]
+    fn neglected() -> Clock {
+        let base = Instant::now().checked_sub(Duration::from_secs(10));
+        Clock { base: Some(base.expect("the system is up for so long")), ..Clock::new() }
+    }
+
+    #[test]
+    fn a_stamp_tells_the_time_that_has_passed_and_a_tenth_more_at_most() {
+        assert_eq!(tenths_of(0), 1, "0 is no stamp");
+        for moment in [0, 1, TENTH - 1, TENTH, 7 * TENTH + 3, 1_000_000 * TENTH] {
+            for passed in [0, 1, TENTH - 1, TENTH, 864_000 * TENTH] {
+                let told = nanos(elapsed(moment + passed, tenths_of(moment)));
+                assert!(passed <= told && told < passed + TENTH, "{passed} since {moment}: {told}");
+                assert_eq!(told, nanos(elapsed(moment + passed, tenths_of(moment) | AT_REST)));
+            }
+        }
+        assert_eq!(elapsed(0, tenths_of(TENTH)), Duration::ZERO, "of what came after the look began");
+    }
+
+    #[test]
+    fn while_nobody_looks_at_the_clock_a_stamp_does_and_else_it_does_not() {
+        let clock = neglected();
+        assert_eq!((clock.tenths(), clock.stamp()), (1, 1));
+        clock.rest();
+        assert!(clock.stamp() > 100);
+        assert_eq!(clock.seen(), 0, "that is for nobody else");
+        clock.now();
+        assert!(
+            clock.seen() > 0 && clock.tenths() & AT_REST > 0,
+            "one who looks in passing does not keep it up to date"
+        );
+        clock.end_rest();
+        assert!(clock.tenths() > 100 && clock.tenths() == clock.stamp());
+        let clock = neglected();
+        clock.rest();
+        clock.end_rest();
+        assert!(clock.tenths() > 100 && clock.tenths() & AT_REST == 0, "whoever wakes up has looked");
+    }
+
+    #[test]
+    fn the_tenths_never_go_back() {
+        let clock = Clock::simulated();
+        clock.note(5 * TENTH);
+        clock.note(3 * TENTH);
+        assert_eq!(clock.tenths(), 6);
+        clock.rest();
+        clock.note(4 * TENTH);
+        assert_eq!(clock.tenths(), 6 | AT_REST);
+    }
+
+    #[test]
+    fn the_clock_is_at_rest_when_all_sleep_and_not_when_something_runs() {
+        let runtime = Runtime::builder().workers(2).build().expect("two workers");
+        let at_rest = || runtime.shared().clock.tenths() & AT_REST > 0;
+        for _ in 0..3 {
+            wait_for(|| at_rest().then_some(()));
+            // The worker that is woken ends it before it runs anything; the overseer, which may just be going to sleep, follows.
+            let process = runtime.spawn(async |_: crate::Context<()>| ()).expect("room for a process");
+            runtime.block_on(process.ended());
+            let (entered, release) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+            let stuck = runtime.spawn(async move |_: crate::Context<()>| {
+                entered.0.send(()).expect("the test waits");
+                let _ = release.1.recv_timeout(Duration::from_secs(60));
+            });
+            stuck.expect("room for a process");
+            entered.1.recv().expect("it runs");
+            wait_for(|| (!at_rest()).then_some(()));
+            drop(release.0);
+        }
+    }
 }

@@ -25,6 +25,18 @@ pub struct ProcessInfo {
     pub mailbox: usize,
     /// The most messages its mailbox holds.
     pub mailbox_bound: usize,
+    /// For how long the oldest message has been in the mailbox, at most: no message has been there longer, and for so long the
+    /// mailbox has not been empty; both to a tenth of a second. `None` if there is none, or if the process is to end.
+    ///
+    /// It may be more than it is for the oldest: a process takes what has come in one go, and all that it has taken, or set
+    /// aside of that, counts from the first of it. So it is more by no longer than that took to come, while the process was at
+    /// what it had taken before; and while it handles what it has set aside, by the age of that. In a mailbox that drops its
+    /// oldest, by no longer than a message took to come to the front.
+    ///
+    /// A message whose sender waits for room counts from when it is let in. Beside the tenth of a second, the clock that this
+    /// is told by is late by up to a quarter of [`Builder::stall_limit`](crate::Builder::stall_limit) while
+    /// processes do not return from their polls.
+    pub oldest_message: Option<Duration>,
     /// Messages that its mailbox has dropped, by the policy it was given.
     pub dropped: u64,
     /// Operations it has spent, and polls.
@@ -158,6 +170,8 @@ pub struct ProcessInside {
     pub mailbox: usize,
     /// The most messages its mailbox holds.
     pub mailbox_bound: usize,
+    /// For how long the oldest message has been in it, at most: as [`ProcessInfo::oldest_message`].
+    pub oldest_message: Option<Duration>,
     /// Messages that its mailbox has dropped, by the policy it was given.
     pub dropped: u64,
 }

@@ -1,4 +1,5 @@
 //! Driver: reads what the runtime tells about itself, taking each lock for a moment.
+use crate::clock::elapsed;
 use crate::info::{Activity, ProcessInfo, ProcessInside, ProcessSample, RuntimeInfo, Whereabouts, WorkerInfo};
 use crate::limits::{INFO_PEERS, SAMPLE_WAITS};
 use crate::mailbox::Mailbox;
@@ -17,8 +18,8 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
     let head = process.head();
     let shared = &head.home.shared;
     let now = shared.clock.now();
-    let tenths = |at: u32| Duration::from_nanos(now.saturating_sub(u64::from(at) * 100_000_000));
-    let core = process.core();
+    let tenths = |stamp: u32| elapsed(now, stamp);
+    let (core, queued) = process.look(None)?;
     if core.fate.is_some() && !dead_too {
         return None;
     }
@@ -33,6 +34,7 @@ pub(crate) fn inspect(process: &AnyProcess, dead_too: bool) -> Option<ProcessInf
         activity,
         mailbox: core.held(head),
         mailbox_bound: core.bound as usize,
+        oldest_message: core.oldest(head, queued).map(tenths),
         dropped: extra.map_or(0, |extra| extra.dropped),
         reductions: head.reductions.load(Ordering::Relaxed),
         traps_exits: core.trapping,
@@ -74,10 +76,10 @@ fn activity(head: &Head, core: &Core, tenths: impl Fn(u32) -> Duration) -> Activ
     let extra = core.extra.as_deref();
     let callee = head.callee().or(extra.and_then(|extra| extra.calls_elsewhere));
     let blocking = extra.and_then(Extra::blocking_since);
-    match (callee.map(Activity::Calling), head.idle_since.load(Ordering::Relaxed)) {
+    match (callee.map(Activity::Calling), head.receiver_since.load(Ordering::Relaxed)) {
         (Some(calling), _) => calling,
         (None, _) if blocking.is_some() => Activity::Blocking(blocking.map(tenths).unwrap_or_default()),
-        (None, since) if core.waiting && since > 0 => Activity::Receiving(tenths(since)),
+        (None, since) if core.is_waiting() && since > 0 => Activity::Receiving(tenths(since)),
         _ => Activity::Active,
     }
 }
@@ -88,7 +90,7 @@ pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(P
     let now = shared.clock.now();
     let polling: Vec<(Pid, Duration)> =
         shared.scheduler.remotes().iter().filter_map(|remote| polling(remote, shared.tag, now)).collect();
-    let tenths = |at: u32| Duration::from_nanos(now.saturating_sub(u64::from(at) * 100_000_000));
+    let tenths = |stamp: u32| elapsed(now, stamp);
     let mut waits = SAMPLE_WAITS;
     shared.table.for_each_within(patience, |stand| {
         let process = match stand {
@@ -96,11 +98,11 @@ pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(P
             Stand::Dormant(dormant) => return show(latent(shared.tag, dormant.origin(), tenths)),
         };
         let head = process.head();
-        let core = process.core_within(if waits > 0 { patience } else { Duration::ZERO });
+        let core = process.look(Some(if waits > 0 { patience } else { Duration::ZERO }));
         if core.is_none() {
             waits = waits.saturating_sub(1);
         }
-        let inside = core.map(|core| {
+        let inside = core.map(|(core, queued)| {
             let extra = core.extra.as_deref();
             ProcessInside {
                 name: extra.and_then(|extra| extra.name.clone()),
@@ -108,6 +110,7 @@ pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(P
                 activity: activity(head, &core, tenths),
                 mailbox: core.held(head),
                 mailbox_bound: core.bound as usize,
+                oldest_message: core.oldest(head, queued).map(tenths),
                 dropped: extra.map_or(0, |extra| extra.dropped),
             }
         });
@@ -141,6 +144,7 @@ fn latent(tag: u32, origin: &Origin, tenths: impl Fn(u32) -> Duration) -> Proces
             activity: Activity::Receiving(age),
             mailbox: 0,
             mailbox_bound: Mailbox::default().bound as usize,
+            oldest_message: None,
             dropped: 0,
         }),
     }

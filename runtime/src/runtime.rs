@@ -121,7 +121,7 @@ impl Handle {
         &self.home
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.home.shared.settle();
         &self.home.shared
     }

@@ -16,8 +16,11 @@ const REMEMBERED: usize = 16;
 type Place = &'static Location<'static>;
 
 thread_local! {
-    static LAST: [Cell<Option<(u32, Place, u32)>>; REMEMBERED] = const { [const { Cell::new(None) }; REMEMBERED] };
+    static LAST: [Cell<Option<(u32, Place, u16)>>; REMEMBERED] = const { [const { Cell::new(None) }; REMEMBERED] };
 }
+
+/// What has no number: no program that people write spawns in so many places, and if one does, the rest are not told.
+pub(crate) const UNKNOWN: u16 = u16::MAX;
 
 /// The places of one runtime.
 pub(crate) struct Sites {
@@ -33,7 +36,7 @@ impl Sites {
 
     /// The number of a place.
     #[inline]
-    pub(crate) fn number(&self, place: Place) -> u32 {
+    pub(crate) fn number(&self, place: Place) -> u16 {
         let at = (place.line() as usize ^ place.column() as usize) % REMEMBERED;
         LAST.with(|last| match last[at].get() {
             Some((tag, known, number)) if std::ptr::eq(known, place) && tag == self.tag => number,
@@ -46,15 +49,14 @@ impl Sites {
     }
 
     #[cold]
-    fn find(&self, place: Place) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "no program spawns in four billion places")]
-        let number = self.all.lock().insert_full(place).0 as u32;
-        number
+    fn find(&self, place: Place) -> u16 {
+        u16::try_from(self.all.lock().insert_full(place).0).unwrap_or(UNKNOWN)
     }
 
     /// The place with this number.
-    pub(crate) fn place(&self, number: u32) -> Option<Place> {
-        self.all.lock().get_index(number as usize).copied()
+    pub(crate) fn place(&self, number: u16) -> Option<Place> {
+        let all = self.all.lock();
+        all.get_index(usize::from(number)).copied().filter(|_| number != UNKNOWN)
     }
 }
 
@@ -73,7 +75,7 @@ mod tests {
         let places: Vec<Place> = vec![here(), here(), here()];
         assert_eq!(other.number(places[2]), 0);
         for _ in 0..2 {
-            let numbers: Vec<u32> = places.iter().map(|place| sites.number(place)).collect();
+            let numbers: Vec<u16> = places.iter().map(|place| sites.number(place)).collect();
             assert_eq!(numbers, [0, 1, 2]);
         }
         assert_eq!((other.number(places[2]), other.number(places[0])), (0, 1));

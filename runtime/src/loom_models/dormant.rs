@@ -18,7 +18,8 @@ fn asleep(home: &Arc<Home>, peer: &AnyProcess) -> (Address<u32>, Arc<Token>) {
     let token = Arc::new(Token::default());
     {
         let mut core = control.core();
-        (core.dormant, core.waiting, core.trapping) = (true, true, true);
+        (core.dormant, core.trapping) = (true, true);
+        core.wait();
         core.waker = Some(Waker::from(Arc::clone(&token)));
     }
     let any: AnyProcess = control.clone();

@@ -212,7 +212,7 @@ impl<M: Send + 'static> Address<M> {
     #[must_use]
     pub fn mailbox(&self) -> Mailbox {
         let inner = self.control.inner.lock();
-        Mailbox { bound: inner.core.bound, overflow: inner.core.overflow }
+        Mailbox { bound: inner.core.bound, overflow: self.control.head.overflow }
     }
 }
 

@@ -132,10 +132,7 @@ impl<M: Send + 'static> Control<M> {
             drop(inner);
             return drop_caught(message);
         }
-        inner.messages.push_back(message);
-        inner.core.pushed = inner.core.pushed.wrapping_add(1);
-        self.head.count_arrival();
-        let waker = inner.core.stop_waiting();
+        let waker = inner.take_in(&self.head, message);
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();

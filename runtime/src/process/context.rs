@@ -55,6 +55,8 @@ pub(crate) struct Saved<M> {
     pub(crate) message: M,
     /// Still counted in the mailbox: a message, not a signal, and not yet reported as taken.
     pub(crate) counted: bool,
+    /// Since when what it was drawn with had been in the mailbox, if it was set aside.
+    pub(crate) since: u32,
 }
 
 impl<M> Aside<M> {
@@ -110,7 +112,7 @@ impl<M: Send + 'static> Context<M> {
     #[inline]
     pub(crate) fn message_of(&mut self, item: Item<M>) -> Option<Saved<M>> {
         match item {
-            Item::Message(message) => Some(Saved { message, counted: true }),
+            Item::Message(message) => Some(Saved { message, counted: true, since: 0 }),
             Item::Signal(signal) => self.map(signal),
         }
     }
@@ -120,7 +122,7 @@ impl<M: Send + 'static> Context<M> {
         let aside = self.aside.as_mut()?;
         aside.signals_drawn = aside.signals_drawn.wrapping_add(1);
         let message = aside.map(signal)?;
-        Some(Saved { message, counted: false })
+        Some(Saved { message, counted: false, since: 0 })
     }
 
     /// This process's pid.

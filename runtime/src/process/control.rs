@@ -11,11 +11,13 @@
 //!   wheel's and the table's may be taken; above it, a registry shard's or a group's.
 //! - `taken` is written by the receiver alone (release), and read by senders under the lock (acquire): what it counts
 //!   has left the mailbox. A sender that reads an old value refuses a message early, never late.
-//! - `waiting` says that the receiver has seen an empty mailbox under this lock: the next push takes it back and wakes.
+//! - `mail_since` says [`super::mail_age::WAITING`] if the receiver has seen an empty mailbox under this lock: the next push
+//!   takes that back and wakes.
 //!   Were it set outside the lock, a push in between would wake nobody. It is set as soon as the last message is taken:
 //!   the receiver, when it comes for the next, needs the lock only if `arrived` has moved since. (A push in between wakes a
 //!   running process, which is then polled once more than it needs.)
 use crate::budget;
+use crate::clock::tenths_of;
 use crate::exit::{Arrival, Effect, ExitReason, judge};
 use crate::info::Whereabouts;
 use crate::link::PeerSet;
@@ -30,6 +32,7 @@ use crate::process::reply::Pending;
 use crate::process::send::Senders;
 use crate::scheduler::Home;
 use crate::signal::{Exit, Signal};
+use crate::site;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{MappedMutexGuard, Mutex, MutexGuard, narrow};
 use crate::timer::deliver::Armed;
@@ -63,15 +66,15 @@ pub(crate) struct Head {
     pub(crate) home: Arc<Home>,
     /// The address of the task, by which the waker of the process as a whole is known.
     pub(crate) own_waker: AtomicUsize,
-    /// When it last found its mailbox empty and waited, in tenths of a second; 0 while it handles a message.
-    pub(crate) idle_since: AtomicU32,
+    /// The receiver's stamp, written by it alone. If it waits: when it last found nothing new, 0 while it handles a message.
+    /// Else: since when what it has drawn last had been there, unless it has waited since.
+    pub(crate) receiver_since: AtomicU32,
     pub(crate) life: AtomicU8,
     /// Messages were taken from a batch since waiting senders were last looked at.
     pub(crate) unsettled: AtomicBool,
     /// What it awaited when its last poll ended ([`crate::Whereabouts`]).
     pub(crate) whereabouts: AtomicU8,
-    /// The mailbox drops its oldest when it is full, so that nothing is drawn ahead.
-    pub(crate) drops_oldest: bool,
+    pub(crate) overflow: Overflow,
     /// Messages taken for good.
     pub(crate) taken: AtomicU32,
     /// Messages and signals that have arrived, counted in twos; written under the lock.
@@ -80,7 +83,7 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn new(pid: Pid, parent: Option<Pid>, home: Arc<Home>) -> Self {
-        let started = home.shared.clock.tenths();
+        let started = home.shared.clock.stamp();
         Self {
             pid,
             started,
@@ -92,10 +95,10 @@ impl Head {
             reductions: AtomicU64::new(0),
             calling: AtomicU64::new(0),
             life: AtomicU8::new(ALIVE),
-            idle_since: AtomicU32::new(0),
+            receiver_since: AtomicU32::new(0),
             unsettled: AtomicBool::new(false),
             whereabouts: AtomicU8::new(Whereabouts::Start.code()),
-            drops_oldest: false,
+            overflow: Overflow::Refuse,
         }
     }
 
@@ -130,8 +133,14 @@ impl Head {
     /// The receiver waits from now on.
     #[inline]
     pub(crate) fn note_idle(&self) {
-        self.idle_since.store(self.home.shared.clock.tenths().max(1), Ordering::Relaxed);
+        self.receiver_since.store(self.home.shared.clock.tenths(), Ordering::Relaxed);
         budget::note_await(Whereabouts::Receive);
+    }
+
+    /// The mailbox drops its oldest when it is full, so that nothing is drawn ahead.
+    #[inline]
+    pub(crate) fn drops_oldest(&self) -> bool {
+        self.overflow == Overflow::DropOldest
     }
 
     /// The receiver took some messages for good.
@@ -146,13 +155,13 @@ impl Head {
 pub(crate) struct Core {
     pub(crate) pushed: u32,
     pub(crate) bound: u32,
+    /// Since when the shared queue has not been empty, if it is not; or [`super::mail_age::WAITING`].
+    pub(super) mail_since: u32,
     /// The number of the place in the program where it was spawned.
-    pub(crate) site: u32,
-    pub(crate) waiting: bool,
+    pub(crate) site: u16,
     pub(crate) trapping: bool,
     /// It has no body yet, and its waker is that of who will give it one.
     pub(crate) dormant: bool,
-    pub(crate) overflow: Overflow,
     pub(crate) fate: Option<ExitReason>,
     /// Permanent, so that a process that awaits something of others' can be woken to die. Taken out at the end, which
     /// breaks the cycle control → waker → task → control.
@@ -190,6 +199,10 @@ pub(crate) struct Extra {
     pub(crate) skipped: u32,
     /// And those that it has set aside, and is still to drop: its oldest.
     pub(crate) overdue: u32,
+    /// Since when the oldest of those had been there that were set aside when it last looked for more; 0 for none.
+    pub(crate) set_aside_since: u32,
+    /// In a mailbox that drops its oldest: what is pushed from this number on came at this stamp or later.
+    pub(super) mark: Option<(u32, u32)>,
     /// The process of another runtime that this one calls through its context.
     pub(crate) calls_elsewhere: Option<Pid>,
     /// How much blocking work it waits for, and since when, in tenths of a second.
@@ -203,9 +216,7 @@ impl Extra {
     /// The process waits for one more piece of blocking work; it is now that time.
     pub(crate) fn begin_blocking(&mut self, now: u64) {
         if self.blocking == 0 {
-            #[expect(clippy::cast_possible_truncation, reason = "13 years of tenths of a second")]
-            let since = (now / 100_000_000) as u32;
-            self.blocking_since = since;
+            self.blocking_since = tenths_of(now);
         }
         self.blocking += 1;
     }
@@ -252,8 +263,9 @@ pub(crate) type Leftovers = (Option<AnyProcess>, Option<ExitReason>);
 pub(crate) trait Process: Entry + Any {
     fn head(&self) -> &Head;
     fn core(&self) -> MappedMutexGuard<'_, Core>;
-    /// As `core`, unless the lock cannot be had in that time: for those who only look.
-    fn core_within(&self, patience: Duration) -> Option<MappedMutexGuard<'_, Core>>;
+    /// As `core`, with how many messages the receiver has not drawn, for those who only look; `None` if the lock cannot be
+    /// had in that time, should there be one.
+    fn look(&self, patience: Option<Duration>) -> Option<(MappedMutexGuard<'_, Core>, usize)>;
     /// Drops the messages left over, one by one, each panic caught, and wakes the senders that wait. Whatever else is to be
     /// done under the same lock is done first.
     fn discard_messages(&self, also: &mut dyn FnMut(&mut Core));
@@ -272,9 +284,8 @@ impl Core {
             waker: None,
             pushed: 0,
             bound: mailbox.bound,
-            site: u32::MAX,
-            overflow: mailbox.overflow,
-            waiting: false,
+            mail_since: 0,
+            site: site::UNKNOWN,
             trapping: false,
             dormant: false,
             links: PeerSet::default(),
@@ -285,20 +296,6 @@ impl Core {
 
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_with(Box::default)
-    }
-
-    /// The waker to call after unlocking, if the receiver waits for a message.
-    #[inline]
-    #[must_use]
-    pub(crate) fn stop_waiting(&mut self) -> Option<Waker> {
-        if !self.waiting {
-            return None;
-        }
-        self.waiting = false;
-        if let Some(receiver) = self.extra.as_mut().and_then(|extra| extra.receiver.take()) {
-            return Some(receiver);
-        }
-        self.waker.clone()
     }
 
     /// Queues a signal that becomes a message.
@@ -314,7 +311,8 @@ impl Core {
         if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::LostWake) {
             return None;
         }
-        self.stop_waiting()
+        // A signal counts for no message.
+        self.stop_waiting(|| 0)
     }
 
     /// Fixes the fate, if it is not; the first wins, and another comes back, to be dropped after unlocking.
@@ -416,7 +414,7 @@ impl<M> Drop for Control<M> {
 
 impl<M> Control<M> {
     pub(crate) fn new(mut head: Head, mailbox: Mailbox) -> Self {
-        head.drops_oldest = mailbox.overflow == Overflow::DropOldest;
+        head.overflow = mailbox.overflow;
         let inner = Inner { core: Core::new(mailbox), messages: VecDeque::new(), senders: None };
         Self { head, inner: Mutex::new(inner) }
     }
@@ -431,9 +429,13 @@ impl<M: Send + 'static> Process for Control<M> {
         narrow(self.inner.lock(), |inner| &mut inner.core, |inner| &inner.core)
     }
 
-    fn core_within(&self, patience: Duration) -> Option<MappedMutexGuard<'_, Core>> {
-        let inner = self.inner.try_lock_for(patience)?;
-        Some(narrow(inner, |inner| &mut inner.core, |inner| &inner.core))
+    fn look(&self, patience: Option<Duration>) -> Option<(MappedMutexGuard<'_, Core>, usize)> {
+        let inner = match patience {
+            Some(patience) => self.inner.try_lock_for(patience)?,
+            None => self.inner.lock(),
+        };
+        let queued = inner.messages.len();
+        Some((narrow(inner, |inner| &mut inner.core, |inner| &inner.core), queued))
     }
 
     fn discard_messages(&self, also: &mut dyn FnMut(&mut Core)) {

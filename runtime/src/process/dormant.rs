@@ -93,7 +93,7 @@ impl Handle {
         }
         let entry: Arc<dyn Entry> = Arc::<D>::clone(dormant);
         let made = shared.table.insert(Local::spawning_shard(self.home()), |pid| {
-            dormant.origin().settle(pid, parent, shared.clock.tenths());
+            dormant.origin().settle(pid, parent, shared.clock.stamp());
             (entry, pid)
         });
         let pid = made.ok_or(SpawnError::ProcessLimit(shared.limits.processes))?;

@@ -177,13 +177,14 @@ pub(crate) fn make(dormant: &Arc<dyn Dormant>) -> AnyProcess {
     let pid = origin.pid(tag).expect("it has been spawned");
     let mut head = Head::new(pid, origin.parent(tag), home);
     head.started = origin.started();
-    head.idle_since.store(head.started.max(1), Ordering::Relaxed);
+    head.receiver_since.store(head.started, Ordering::Relaxed);
     let mut control = Control::<()>::new(head, Mailbox::default());
     // Before it says whom it is linked to: who sees under its lock that this is not set may link it to another.
     origin.made.store(true, Ordering::Release);
     let peer = dormant.peer().map(|Peer(process)| process);
     let core = &mut control.inner.get_mut().core;
-    (core.dormant, core.waiting, core.trapping) = (true, true, true);
+    (core.dormant, core.trapping) = (true, true);
+    core.wait();
     if let Some(peer) = &peer {
         drop(core.links.insert(peer.head().pid, Arc::clone(peer)));
     }

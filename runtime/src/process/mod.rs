@@ -9,6 +9,7 @@ pub(crate) mod ending;
 pub(crate) mod joint;
 pub(crate) mod kill;
 pub(crate) mod latent;
+pub(crate) mod mail_age;
 pub(crate) mod naming;
 pub(crate) mod receive;
 pub(crate) mod reply;

@@ -86,11 +86,11 @@ impl<M: Send + 'static> Context<M> {
     /// The next message: one that was set aside, or a new one.
     #[inline]
     fn poll_message(&mut self, waker: Option<&Waker>) -> Poll<M> {
-        if self.control.head.drops_oldest {
+        if self.control.head.drops_oldest() {
             self.catch_up();
         }
         if let Some(saved) = self.aside.as_mut().and_then(|aside| aside.saved.pop_front()) {
-            return Poll::Ready(self.hand_over(saved));
+            return Poll::Ready(self.hand_over_saved(saved));
         }
         let saved = ready!(self.poll_new(waker, true));
         Poll::Ready(self.hand_over(saved))
@@ -107,6 +107,13 @@ impl<M: Send + 'static> Context<M> {
         saved.message
     }
 
+    /// As [`Self::hand_over`], of what was set aside: another may be the oldest now, which is told when the lock is taken next,
+    /// before the process waits.
+    fn hand_over_saved(&mut self, saved: Saved<M>) -> M {
+        self.drawn.forget_empty();
+        self.hand_over(saved)
+    }
+
     /// The next message that no receive has seen; with `for_good`, it will not be set aside.
     #[inline]
     fn poll_new(&mut self, waker: Option<&Waker>, for_good: bool) -> Poll<Saved<M>> {
@@ -114,7 +121,7 @@ impl<M: Send + 'static> Context<M> {
             let item = match self.drawn.next(self.aside.as_mut().and_then(|aside| aside.signals())) {
                 Some(item) => item,
                 None => match ready!(self.draw(waker, for_good)) {
-                    Draw::Taken(message) => return Poll::Ready(Saved { message, counted: false }),
+                    Draw::Taken(message) => return Poll::Ready(Saved { message, counted: false, since: 0 }),
                     Draw::One(message) => Item::Message(message),
                     Draw::All => continue,
                 },
@@ -139,16 +146,16 @@ impl<M: Send + 'static> Context<M> {
         }
         let mut inner = self.control.inner.lock();
         let core = &inner.core;
-        let plain = core.fate.is_none() && core.signals.is_none() && !head.drops_oldest;
+        let plain = core.fate.is_none() && core.signals.is_none() && !head.drops_oldest();
         let small = inner.messages.len() == 1 && inner.messages.capacity() <= MAILBOX_KEEPS;
         if plain && for_good && small && inner.nobody_waits() {
             let message = inner.messages.pop_front().expect("there is one");
             // Under the lock, so that no sender finds the mailbox full that is empty, and waits.
             head.took(1);
-            inner.core.waiting = true;
+            inner.core.wait();
             self.drawn.see_empty(head.arrived.load(Ordering::Relaxed));
             // As well, so that `info` does not say that it waits while it handles the message.
-            head.idle_since.store(0, Ordering::Relaxed);
+            head.receiver_since.store(0, Ordering::Relaxed);
             drop(inner);
             self.drawn.skip(1);
             return Poll::Ready(Draw::Taken(message));
@@ -211,13 +218,13 @@ fn draw_any<M>(
         return end_of_reception(inner, head, asker);
     }
     let admitted = if inner.nobody_waits() { Vec::new() } else { inner.admit(head) };
-    let one_by_one = head.drops_oldest;
+    let one_by_one = head.drops_oldest();
     if one_by_one && skip_dropped(&mut inner.core, head, drawn) {
         // A signal that stood behind what was dropped has its turn now.
         return Poll::Ready(Draw::All);
     }
     let one = match (inner.messages.len(), inner.core.signals.take()) {
-        (0, None) => return park(inner, head, drawn, asker),
+        (0, None) => return park(inner, head, drawn, aside, asker),
         (1, None) => inner.messages.pop_front(),
         (_, None) if one_by_one => inner.messages.pop_front(),
         (_, signals) => {
@@ -231,7 +238,15 @@ fn draw_any<M>(
             None
         }
     };
-    head.idle_since.store(0, Ordering::Relaxed);
+    // What it has drawn takes its stamp along. (If that was signals alone, nobody asks.)
+    head.receiver_since.store(inner.core.mail_since, Ordering::Relaxed);
+    if let Some(aside) = aside {
+        aside.note_oldest(&mut inner.core);
+    }
+    if one_by_one {
+        let queued = inner.messages.len();
+        inner.core.follow(head, queued);
+    }
     drop(inner);
     admitted.into_iter().for_each(Waker::wake);
     Poll::Ready(one.map_or(Draw::All, |message| {
@@ -241,10 +256,19 @@ fn draw_any<M>(
 }
 
 /// Nothing is there: the next push is to wake whoever polls.
-fn park<M>(mut inner: InnerGuard<'_, M>, head: &Head, drawn: &mut Drawn<M>, asker: Asker) -> Poll<Draw<M>> {
+fn park<M>(
+    mut inner: InnerGuard<'_, M>,
+    head: &Head,
+    drawn: &mut Drawn<M>,
+    aside: &mut Option<Box<Aside<M>>>,
+    asker: Asker,
+) -> Poll<Draw<M>> {
+    if let Some(aside) = aside {
+        aside.note_oldest(&mut inner.core);
+    }
     let mut old = None;
     if !matches!(asker, Asker::Nobody) {
-        inner.core.waiting = true;
+        inner.core.wait();
         head.note_idle();
         if matches!(asker, Asker::Process) {
             drawn.see_empty(head.arrived.load(Ordering::Relaxed));
@@ -344,7 +368,7 @@ impl<M: Send + 'static, P: FnMut(&M) -> bool> Future for RecvMatching<'_, M, P> 
         let Self { context, wanted, looked_at } = &mut *self;
         loop {
             ready!(budget::poll_proceed(cx));
-            if context.control.head.drops_oldest {
+            if context.control.head.drops_oldest() {
                 *looked_at = looked_at.saturating_sub(context.catch_up());
             }
             let set_aside = context.aside.as_ref().map_or(0, |aside| aside.saved.len());
@@ -357,7 +381,7 @@ impl<M: Send + 'static, P: FnMut(&M) -> bool> Future for RecvMatching<'_, M, P> 
             let at = *looked_at;
             if aside.saved.get(at).is_some_and(|saved| wanted(&saved.message)) {
                 let saved = aside.saved.remove(at).expect("it was just looked at");
-                return Poll::Ready(context.hand_over(saved));
+                return Poll::Ready(context.hand_over_saved(saved));
             }
             *looked_at = (at + 1).min(context.aside().saved.len());
         }
@@ -373,11 +397,14 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Keeps a message for later.
-    fn set_aside(&mut self, saved: Saved<M>) {
+    fn set_aside(&mut self, mut saved: Saved<M>) {
+        // It was among what was drawn last.
+        saved.since = self.control.head.receiver_since.load(Ordering::Relaxed);
         self.aside().saved.push_back(saved);
     }
 
     /// In a mailbox that drops its oldest: drops those of the set-aside that had to make room; how many.
+    #[inline(never)]
     fn catch_up(&mut self) -> usize {
         let head = &self.control.head;
         let mut inner = self.control.inner.lock();
@@ -390,6 +417,9 @@ impl<M: Send + 'static> Context<M> {
         });
         let count = u32::try_from(dropped.len()).expect("no more than were overdue");
         head.took(count);
+        if let Some(aside) = &mut self.aside {
+            aside.note_oldest(&mut inner.core);
+        }
         if let Some(extra) = &mut inner.core.extra {
             // One that was received meanwhile did not have to be dropped after all.
             extra.dropped -= u64::from(overdue - count);

@@ -69,20 +69,33 @@ impl<M> Inner<M> {
         self.core.pushed.wrapping_sub(head.taken.load(Ordering::Acquire)) < self.core.bound
     }
 
+    /// Puts a message at the end of the queue. The waker to call after unlocking, if the receiver waits for one.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn take_in(&mut self, head: &Head, message: M) -> Option<Waker> {
+        self.messages.push_back(message);
+        self.core.pushed = self.core.pushed.wrapping_add(1);
+        head.count_arrival();
+        let clock = &head.home.shared.clock;
+        if self.core.is_waiting() {
+            return self.core.stop_waiting(|| clock.stamp());
+        }
+        if self.messages.len() == 1 {
+            self.core.note_first(clock.stamp());
+        }
+        None
+    }
+
     /// Moves messages of waiting senders into the mailbox while there is room; the wakers of those let in.
     #[must_use]
     pub(crate) fn admit(&mut self, head: &Head) -> Vec<Waker> {
-        let mut wakers = Vec::new();
+        let (mut wakers, mut receiver) = (Vec::new(), None);
         while self.core.fate.is_none() && self.room(head) {
             let Some(waiting) = self.senders.as_mut().and_then(|senders| senders.queue.pop_front()) else { break };
-            self.messages.push_back(waiting.message);
-            self.core.pushed = self.core.pushed.wrapping_add(1);
-            head.count_arrival();
+            receiver = receiver.or(self.take_in(head, waiting.message));
             wakers.extend(waiting.waker);
         }
-        if !wakers.is_empty() {
-            wakers.extend(self.core.stop_waiting());
-        }
+        wakers.extend(receiver);
         wakers
     }
 }
@@ -164,17 +177,15 @@ impl<M: Send + 'static> Control<M> {
     /// Puts a message where there is room for it. The receiver is to be woken if it waits.
     #[inline(always)]
     fn put(&self, mut inner: InnerGuard<'_, M>, message: M, note: impl FnOnce(&mut Core)) -> Option<Waker> {
-        inner.messages.push_back(message);
+        let waker = inner.take_in(&self.head, message);
         #[cfg(all(test, not(loom)))]
         if crate::simulation::planted::is_planted(crate::simulation::planted::Bug::Reordered)
             && inner.messages.len() > 2
         {
             inner.messages.rotate_right(1);
         }
-        inner.core.pushed = inner.core.pushed.wrapping_add(1);
-        self.head.count_arrival();
         note(&mut inner.core);
-        inner.core.stop_waiting()
+        waker
     }
 
     /// Puts a message into the mailbox, or into the queue of those that wait for room: then its ticket.
@@ -237,14 +248,14 @@ fn overflow<M>(
     message: M,
     note: impl FnOnce(&mut Core),
 ) -> Result<(), (Refusal, M)> {
-    let dropped = match inner.core.overflow {
+    let (dropped, waker) = match head.overflow {
         Overflow::Refuse => {
             drop(inner);
             return Err((Refusal::Full, message));
         }
         Overflow::DropNewest => {
             inner.core.extra().dropped += 1;
-            Some(message)
+            (Some(message), inner.core.stop_waiting(|| 0))
         }
         Overflow::DropOldest => {
             let held = inner.core.held(head);
@@ -257,14 +268,15 @@ fn overflow<M>(
                 // The oldest may be with the receiver, which drops it when it next looks.
                 *(if set_aside == 0 { &mut extra.skipped } else { &mut extra.overdue }) += 1;
             }
-            inner.messages.push_back(message);
-            inner.core.pushed = inner.core.pushed.wrapping_add(1);
-            head.count_arrival();
-            oldest
+            let waker = inner.take_in(head, message);
+            if oldest.is_some() {
+                let queued = inner.messages.len();
+                inner.core.follow(head, queued);
+            }
+            (oldest, waker)
         }
     };
     note(&mut inner.core);
-    let waker = inner.core.stop_waiting();
     drop(inner);
     if let Some(waker) = waker {
         waker.wake();

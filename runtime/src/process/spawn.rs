@@ -260,7 +260,7 @@ fn create<M: Send + 'static>(
     shard: usize,
     settings: &Settings,
     parent: Option<&AnyProcess>,
-    site: u32,
+    site: u16,
 ) -> Result<Arc<Control<M>>, SpawnError> {
     let shared = &home.shared;
     if settings.mailbox.bound == 0 {

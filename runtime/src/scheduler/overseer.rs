@@ -33,7 +33,9 @@ pub(crate) fn oversee(home: &Arc<Home>) {
         }
         quiet_looks = if quiet() { quiet_looks + 1 } else { 0 };
         if quiet_looks >= QUIET_LOOKS && scheduler.vigil.rest(|| quiet() && !shared.lifecycle.is_closed()) {
+            shared.clock.rest();
             scheduler.vigil.wait(PARK);
+            shared.clock.end_rest();
             known.clear();
         } else {
             scheduler.vigil.wait(Duration::from_nanos(interval(nanos(limit))));

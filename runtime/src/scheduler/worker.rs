@@ -362,6 +362,7 @@ impl Local {
         let taken = !idle.leave(me);
         self.searching.set(taken);
         shared.scheduler.vigil.resume();
+        shared.clock.end_rest();
         self.by_io.set(!woken.is_empty());
         self.wake_all(woken);
         // Whoever took it off the list may have done so for a timer.

@@ -4,7 +4,7 @@
 //! shown one by one: the first few and those in trouble; the others are counted.
 use crate::snapshot::{ChildSnapshot, ChildState, NextAction, Observer};
 use crate::spec::Strategy;
-use crate::tree::data::{Attention, Doing, Next, Node, Reason, Restarts, Severity, Summary};
+use crate::tree::data::{Attention, Doing, Mail, Next, Node, Reason, Restarts, Severity, Summary};
 use crate::tree::judge::{self, Glance};
 use crate::tree::options::{ATTENTION, DEPTH, Look, PATIENCE, REASON, TROUBLED};
 use crate::tree::processes::Processes;
@@ -166,14 +166,14 @@ impl<'a> Collector<'a> {
         for child in children.by_ref() {
             let first = node.children.len() < self.look.children + troubled;
             if !first && child.subtree.is_none() && !self.is_special(above, &child) {
-                let (state, for_ms, held) = self.in_passing(&child, path);
+                let (state, for_ms, mail) = self.in_passing(&child, path);
                 let wrong = judge::is_wrong(state, for_ms);
                 // Of very many that have failed together, the first tell enough. Worse is told of each.
                 let crowd = wrong && troubled >= TROUBLED && state.rank() >= State::BackOff.rank();
                 if !wrong || crowd {
                     self.attention_more += usize::from(crowd);
                     counts[index(state)] += 1;
-                    count(&mut more, &mut more_counts, state, for_ms, held);
+                    count(&mut more, &mut more_counts, state, for_ms, mail);
                     continue;
                 }
             }
@@ -189,8 +189,7 @@ impl<'a> Collector<'a> {
                 troubled += usize::from(!first);
                 node.children.push(below);
             } else {
-                let held = below.mail.map_or(0, |mail| mail.held);
-                count(&mut more, &mut more_counts, state, below.for_ms, held);
+                count(&mut more, &mut more_counts, state, below.for_ms, below.mail);
             }
         }
         if children.is_cut_short() {
@@ -261,14 +260,13 @@ impl<'a> Collector<'a> {
     }
 
     /// How it stands with one of many, which is marked as standing in the tree.
-    fn in_passing(&mut self, child: &ChildSnapshot, above: &str) -> (State, Option<u64>, usize) {
+    fn in_passing(&mut self, child: &ChildSnapshot, above: &str) -> (State, Option<u64>, Option<Mail>) {
         if child.exits.iter().any(|exit| self.wanted.contains(&exit.pid)) {
             self.find_dead(child, &format!("{above}/{}", self.id_of(child)));
         }
         let glance = child.pid.and_then(|pid| self.claim(pid));
         let (state, for_ms) = judge::child(child.state, millis(self.now.saturating_sub(child.since)), glance.as_ref());
-        let held = glance.and_then(|glance| glance.inside).map_or(0, |inside| inside.mail.held);
-        (state, for_ms, held)
+        (state, for_ms, glance.and_then(|glance| glance.inside).map(|inside| inside.mail))
     }
 
     /// Notes the place of processes that have ended and are asked for.
@@ -382,8 +380,7 @@ impl<'a> Collector<'a> {
                 self.annotate(&mut below, *pid);
                 node.children.push(below);
             } else {
-                let held = seen.inside.map_or(0, |inside| inside.mail.held);
-                count(&mut more, &mut counts, state, for_ms, held);
+                count(&mut more, &mut counts, state, for_ms, seen.inside.map(|inside| inside.mail));
             }
         }
         more.states = by_state(&counts);
@@ -406,9 +403,16 @@ fn index(state: State) -> usize {
     state as usize
 }
 
-fn count(more: &mut Summary, counts: &mut [usize; State::ALL.len()], state: State, for_ms: Option<u64>, held: usize) {
+fn count(
+    more: &mut Summary,
+    counts: &mut [usize; State::ALL.len()],
+    state: State,
+    for_ms: Option<u64>,
+    mail: Option<Mail>,
+) {
     more.count += 1;
-    more.mail += held;
+    more.mail += mail.map_or(0, |mail| mail.held);
+    more.oldest_mail_ms = more.oldest_mail_ms.max(mail.and_then(|mail| mail.oldest_ms));
     more.oldest_ms = more.oldest_ms.max(for_ms.unwrap_or_default());
     counts[index(state)] += 1;
 }

@@ -307,6 +307,10 @@ pub struct Mail {
     pub held: usize,
     /// The most that it holds.
     pub bound: usize,
+    /// For how long the oldest has been in it, at most: as
+    /// [`ProcessInfo::oldest_message`](colloquium_runtime::ProcessInfo::oldest_message).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<u64>,
     /// Messages that it has dropped, by the policy it was given.
     pub dropped: u64,
 }
@@ -386,6 +390,9 @@ pub struct Summary {
     pub states: BTreeMap<State, usize>,
     /// Messages in their mailboxes.
     pub mail: usize,
+    /// For how long the oldest of these has been there, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_mail_ms: Option<u64>,
     /// The longest that one of them has been as it is.
     pub oldest_ms: u64,
     /// What another crate says of them.

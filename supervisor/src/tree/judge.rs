@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 /// A poll that has lasted for so long holds up its worker: the runtime's own limit for a warning.
 pub(crate) const STUCK_MS: u64 = 250;
-/// Starting, stopping and restarting are ordinary for so long.
+/// Starting, stopping, restarting and waiting in a mailbox are ordinary for so long.
 pub(crate) const SLOW_MS: u64 = 1000;
 /// The path of what is wrong with the runtime as a whole.
 const RUNTIME: &str = "runtime";
@@ -132,7 +132,13 @@ fn what(node: &Node, state: State) -> Vec<String> {
         State::Wedged => {
             "is to end, and its poll does not return: its worker's thread is lost until it does".to_owned()
         }
-        State::Stuck => "its poll does not return; it holds up its worker".to_owned(),
+        State::Stuck => {
+            let text = "its poll does not return; it holds up its worker";
+            match node.mail.filter(|mail| is_old(mail.oldest_ms).is_some()) {
+                Some(mail) => format!("{text}; {}", mail_of(mail)),
+                None => text.to_owned(),
+            }
+        }
         State::Unread => "could not be read in time: its lock is held".to_owned(),
         State::Starting => "has not said yet that it is ready".to_owned(),
         State::Draining => "was told to stop".to_owned(),
@@ -151,7 +157,13 @@ fn what(node: &Node, state: State) -> Vec<String> {
 }
 
 fn mail_of(mail: Mail) -> String {
-    format!("mailbox {} of {}", number(mail.held as u64), limit(mail.bound as u64))
+    let oldest = is_old(mail.oldest_ms).map(|oldest| format!(", oldest {}", age(oldest))).unwrap_or_default();
+    format!("mailbox {} of {}{oldest}", number(mail.held as u64), limit(mail.bound as u64))
+}
+
+/// The age of a message that has waited for longer than messages do in ordinary life.
+pub(crate) fn is_old(oldest_ms: Option<u64>) -> Option<u64> {
+    oldest_ms.filter(|oldest| *oldest >= SLOW_MS)
 }
 
 /// What happens next, by itself or not.
@@ -240,7 +252,7 @@ mod tests {
     use super::*;
 
     fn glance(activity: Activity, held: usize, doomed: bool, polled_ms: Option<u64>) -> Glance {
-        let mail = Mail { held, bound: 100, dropped: 0 };
+        let mail = Mail { held, bound: 100, ..Mail::default() };
         Glance { doomed, polled_ms, inside: Some(Inside { activity, mail }) }
     }
 
@@ -265,7 +277,7 @@ mod tests {
         }
         assert_eq!(process(&Glance { doomed: false, polled_ms: None, inside: None }), (State::Unread, None));
         let mut tiny = glance(idle, 1, false, None);
-        tiny.inside = Some(Inside { activity: idle, mail: Mail { held: 1, bound: 1, dropped: 0 } });
+        tiny.inside = Some(Inside { activity: idle, mail: Mail { held: 1, bound: 1, ..Mail::default() } });
         assert_eq!(process(&tiny).0, State::Idle, "a mailbox for one message is full in ordinary life");
     }
 
@@ -311,6 +323,20 @@ mod tests {
         let told = attention(&limit(3), "s").map(|attention| (attention.severity, attention.text));
         let text = "3 restarts within 5s: one more ends it and all its children".to_owned();
         assert_eq!(told, Some((Severity::Warning, text)));
+    }
+
+    #[test]
+    fn the_oldest_message_is_told_of_a_full_mailbox_and_of_a_stuck_process_if_it_has_waited() {
+        let told = |state, oldest_ms| {
+            let mail = Some(Mail { held: 60, bound: 100, oldest_ms, dropped: 3 });
+            attention(&Node { mail, ..Node::new("a").state(state) }, "a").map(|attention| attention.text)
+        };
+        for (oldest_ms, text) in [(None, ""), (Some(SLOW_MS - 1), ""), (Some(14_000), ", oldest 14s")] {
+            let expected = format!("mailbox 60 of 100{text}, 3 dropped");
+            assert_eq!(told(State::Overloaded, oldest_ms), Some(expected));
+            let stuck = told(State::Stuck, oldest_ms).expect("it is in trouble");
+            assert_eq!(stuck.contains("mailbox 60 of 100, oldest 14s; "), !text.is_empty(), "{stuck}");
+        }
     }
 
     #[test]

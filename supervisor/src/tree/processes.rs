@@ -120,6 +120,7 @@ fn read(inside: &ProcessInside, whereabouts: Whereabouts) -> Inside {
         Activity::Blocking(time) => judge::Activity::Blocks { for_ms: millis(time) },
         _ => awaited.map_or(judge::Activity::Works, judge::Activity::Awaits),
     };
-    let mail = Mail { held: inside.mailbox, bound: inside.mailbox_bound, dropped: inside.dropped };
+    let oldest_ms = inside.oldest_message.map(millis);
+    let mail = Mail { held: inside.mailbox, bound: inside.mailbox_bound, oldest_ms, dropped: inside.dropped };
     Inside { activity, mail }
 }

@@ -35,7 +35,7 @@ fn quiet() -> SupervisionTree {
 
 fn at(mut node: Node, pid: &str, state: State, for_ms: u64) -> Node {
     node.pid = Some(pid.to_owned());
-    node.mail = Some(Mail { held: 0, bound: 65_536, dropped: 0 });
+    node.mail = Some(Mail { bound: 65_536, ..Mail::default() });
     (node.state, node.for_ms) = (Some(state), Some(for_ms));
     node
 }
@@ -55,7 +55,8 @@ fn panicked() -> Reason {
 fn night() -> SupervisionTree {
     let blocking = |node: Node, for_ms| Node { doing: Some(Doing::Blocking { for_ms }), ..node };
     let stuck = Node { next: Some(Next::Kill { in_ms: 1000 }), ..at(Node::new("3"), "27.1", State::Stuck, 14_000) };
-    let stuck = blocking(stuck, 14_000).note("8f3a try 2");
+    let mut stuck = blocking(stuck, 14_000).note("8f3a try 2");
+    stuck.mail = Some(Mail { held: 1, bound: 65_536, oldest_ms: Some(12_000), dropped: 0 });
     let backing = Node {
         state: Some(State::BackOff),
         for_ms: Some(1200),
@@ -72,6 +73,7 @@ fn night() -> SupervisionTree {
         count: 5,
         states: [(State::Idle, 5)].into_iter().collect(),
         mail: 17,
+        oldest_mail_ms: Some(2300),
         oldest_ms: 90_000,
         note: None,
     });
@@ -90,13 +92,13 @@ fn night() -> SupervisionTree {
         doing: Some(Doing::Calls("9.1 (http)".to_owned())),
         ..at(Node::new("metrics"), "51.1", State::Waiting, 900)
     };
-    rest = rest.child(Node { mail: Some(Mail { held: 12_345, bound: 65_536, dropped: 7 }), ..caller });
+    rest = rest
+        .child(Node { mail: Some(Mail { held: 12_345, bound: 65_536, oldest_ms: Some(900), dropped: 7 }), ..caller });
     rest.more = Some(Summary {
         count: 2,
         states: [(State::Idle, 2)].into_iter().collect(),
-        mail: 0,
         oldest_ms: 32_400_000,
-        note: None,
+        ..Summary::default()
     });
     let exit = |second: u64, path: &str, pid: &str, note: &str, lived_ms| Exit {
         at_ms: 1_795_317_161_000 - second * 1000,
@@ -135,13 +137,14 @@ fn many() -> SupervisionTree {
             sessions.child(at(Node::new(format!("{}.1", 2 + n)), &format!("{}.1", 2 + n), State::Idle, 60_000 + n));
     }
     let mut full = at(Node::new("70211.1"), "70211.1", State::Overloaded, 0);
-    (full.mail, full.for_ms) = (Some(Mail { held: 60_000, bound: 65_536, dropped: 0 }), None);
+    (full.mail, full.for_ms) = (Some(Mail { held: 60_000, bound: 65_536, oldest_ms: Some(307_000), dropped: 0 }), None);
     let attention = judge::attention(&full, "root/sessions/70211.1").into_iter().collect();
     sessions = sessions.child(full);
     sessions.more = Some(Summary {
         count: 99_996,
         states: [(State::Idle, 99_977), (State::Busy, 19)].into_iter().collect(),
         mail: 1_234_567,
+        oldest_mail_ms: Some(999),
         oldest_ms: 86_400_000,
         note: None,
     });

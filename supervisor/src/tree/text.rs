@@ -228,6 +228,7 @@ fn cells(page: &Page, shown: &Node) -> Vec<(String, Paint)> {
 fn doing(page: &Page, shown: &Node) -> String {
     let mut parts = Vec::new();
     parts.extend(shown.next.map(next));
+    parts.extend(shown.mail.and_then(oldest));
     parts.extend(shown.note.clone());
     parts.extend(shown.doing.as_ref().and_then(|doing| doing_text(doing, shown)));
     if page.width() < ROOMY {
@@ -272,6 +273,11 @@ fn next(next: Next) -> String {
     }
 }
 
+/// Of the mailbox, if that is worth a word: messages wait a moment in ordinary life.
+fn oldest(mail: Mail) -> Option<String> {
+    judge::is_old(mail.oldest_ms).map(|oldest| format!("oldest mail {}", age(oldest)))
+}
+
 fn dropped(mail: Mail) -> Option<String> {
     (mail.dropped > 0).then(|| format!("{} dropped", number(mail.dropped)))
 }
@@ -310,6 +316,9 @@ fn summary(more: &Summary, alone: bool) -> String {
     }
     if more.mail > 0 {
         text += &format!("; {} messages", number(more.mail as u64));
+        if let Some(oldest) = judge::is_old(more.oldest_mail_ms) {
+            text += &format!(", oldest {}", age(oldest));
+        }
     }
     if more.oldest_ms > 0 {
         text += &format!("; longest {}", age(more.oldest_ms));
