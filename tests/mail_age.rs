@@ -6,10 +6,10 @@ mod workers;
 use colloquium::simulation::Simulation;
 use colloquium::testing::Check;
 use colloquium::tree::{Look, Tree};
-use colloquium::{Activity, Address, Context, Exit, ExitReason, Handle, Mailbox, Runtime};
+use colloquium::{Activity, Address, Context, Dormant, Exit, ExitReason, Handle, Mailbox, Origin, Peer, Runtime};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use std::time::Duration;
 use workers::{on_each_size, on_seeds, until};
 
@@ -222,18 +222,30 @@ fn who_waits_for_room_counts_from_when_it_is_let_in() {
 
 #[test]
 fn mail_of_a_process_without_a_body_ages_until_it_is_received() {
-    struct Nobody;
-    impl Wake for Nobody {
-        fn wake(self: Arc<Self>) {}
+    struct Spare(Origin, Handle);
+    impl Dormant for Spare {
+        fn origin(&self) -> &Origin {
+            &self.0
+        }
+        fn runtime(&self) -> &Handle {
+            &self.1
+        }
+        fn peer(&self) -> Option<Peer> {
+            None
+        }
+        fn waker(self: Arc<Self>) -> Waker {
+            Waker::noop().clone()
+        }
     }
     timed(async |runtime| {
-        let spare = runtime.build().spawn_dormant::<u8>(Waker::from(Arc::new(Nobody))).expect("room");
+        let pid = runtime.spawn_dormant(&Arc::new(Spare(Origin::new(), runtime.handle())), None).expect("room");
+        let spare = runtime.address_of::<()>(pid).expect("it lives");
         assert_eq!(mail(&runtime, &spare), (0, None));
         at(&runtime, 1.0).await;
-        spare.send(1).expect("it lives");
+        spare.send(()).expect("it lives");
         at(&runtime, 2.5).await;
         assert_eq!(mail(&runtime, &spare), (1, Some(1.5)));
-        assert!(spare.rouse(async |mut ctx: Context<u8>| {
+        assert!(runtime.rouse(pid, async |mut ctx: Context<()>| {
             ctx.sleep(seconds(2.0)).await;
             ctx.recv().await;
             std::future::pending::<()>().await;

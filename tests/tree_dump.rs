@@ -202,7 +202,8 @@ fn of_very_many_that_fail_together_the_first_are_shown_and_all_are_counted() {
 fn timeless(mut dump: SupervisionTree) -> SupervisionTree {
     fn calm(node: &mut Node) {
         node.for_ms = None;
-        node.more.iter_mut().for_each(|more| more.oldest_ms = 0);
+        node.mail.iter_mut().for_each(|mail| mail.oldest_ms = None);
+        node.more.iter_mut().for_each(|more| (more.oldest_ms, more.oldest_mail_ms) = (0, None));
         node.children.iter_mut().for_each(calm);
     }
     (dump.at_ms, dump.took_us, dump.runtime) = (0, 0, Default::default());

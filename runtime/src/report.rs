@@ -1,7 +1,7 @@
 //! Shared: what the runtime reports by itself: the last abnormal exits, and `tracing` events at a bounded rate.
 //!
 //! Locks that are taken for a moment at an abnormal end or a refused send, never on the way of a message.
-use crate::clock::Clock;
+use crate::clock::{Clock, elapsed};
 use crate::exit::ExitReason;
 use crate::limits::{EXITS_KEPT, REPORTS_PER_SECOND};
 use crate::pid::Pid;
@@ -81,7 +81,6 @@ impl Reports {
         clock: &Clock,
     ) {
         let now = clock.seen();
-        let started = u64::from(head.started) * 100_000_000;
         let exit = AbnormalExit {
             pid: head.pid,
             name,
@@ -89,7 +88,7 @@ impl Reports {
             parent: Pid::from_word(head.parent, head.pid.runtime()),
             reason: reason.clone(),
             at: clock.system(now),
-            lived: Duration::from_nanos(now.saturating_sub(started)),
+            lived: elapsed(now, head.started),
         };
         let mut exits = self.exits.lock();
         exits.total += 1;
