@@ -20,9 +20,9 @@ pub(crate) const OLDEST_NEWBORN: u32 = 16;
 /// Polls between two looks at the clock, the timers and the injector by a busy worker.
 pub(crate) const TICK_POLLS: u32 = 128;
 /// A worker that makes more processes than there have ever been asks the allocator for the memory of so many together.
-pub(crate) const AHEAD_EVERY: usize = 64;
+pub(crate) const AHEAD_EVERY: usize = 192;
 /// In bytes: so many processes with what their supervisor keeps of each, and less than what glibc gives back to the system.
-pub(crate) const AHEAD: usize = 60 * 1024;
+pub(crate) const AHEAD: usize = 120 * 1024;
 /// Polls between two glances at the clock that only ask whether the tick is overdue.
 pub(crate) const PEEK_POLLS: u32 = 32;
 /// The most polls to the next tick of a worker that sockets have woken: about as long as one that is busy goes without.

@@ -7,10 +7,11 @@ use crate::message::SupervisorMessage;
 use crate::place::Spot;
 use crate::ready::Ready;
 use crate::reference::ChildRef;
-use crate::spec::{ChildKind, Restart, Settings, Shutdown, SpecError};
+use crate::spec::{ChildKind, Kept, Restart, Settings, Shutdown, SpecError};
 use colloquium_runtime::{Address, Context, Handle, IntoExitReason, Mailbox, Pid, ProcessBuilder, SpawnError};
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,6 +36,13 @@ pub(crate) trait Recipe<M>: Send {
     ) -> Result<(Address<M>, Option<Board>), SpawnError>;
 }
 
+/// A recipe that is a child by itself, as long as nobody holds a reference to it and it has no options: most of them.
+trait Plain<M>: Recipe<M> + Start {}
+
+impl<M, T: Recipe<M> + Start> Plain<M> for T {}
+
+struct Alone<R, M>(R, PhantomData<fn(M)>);
+
 /// A child of a supervisor, specified and validated.
 ///
 /// Anything that spawns can be a child: a body ([`ChildSpec::worker`]), a body that says when it is ready
@@ -57,12 +65,13 @@ pub(crate) trait Recipe<M>: Send {
 /// # Ok::<(), SpecError>(())
 /// ```
 pub struct ChildSpec<M> {
-    pub(crate) settings: Arc<Settings>,
+    id: Arc<str>,
+    settings: Kept,
     slot: Slot<M>,
 }
 
 struct Slot<M> {
-    recipe: Box<dyn Recipe<M>>,
+    recipe: Box<dyn Plain<M>>,
     /// Made when it is first asked for: most children are never sent to by their place.
     spot: OnceLock<Arc<Spot<M>>>,
     options: Option<Box<Options>>,
@@ -70,7 +79,7 @@ struct Slot<M> {
 
 /// As its supervisor holds it: nobody asks for its place any more.
 struct Held<M> {
-    recipe: Box<dyn Recipe<M>>,
+    recipe: Box<dyn Plain<M>>,
     spot: Option<Arc<Spot<M>>>,
     options: Option<Box<Options>>,
     /// Its process, until that is shown.
@@ -95,6 +104,7 @@ impl<M> Slot<M> {
 /// and says what is wrong with it when it is to start.
 #[must_use = "a child does nothing unless a supervisor starts it"]
 pub struct ChildBuilder<M> {
+    id: Arc<str>,
     settings: Settings,
     slot: Slot<M>,
 }
@@ -107,7 +117,7 @@ impl<M: Send + 'static> ChildSpec<M> {
         F: FnMut(Context<M>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        ChildBuilder::new(id.into(), ChildKind::Worker, Box::new(Worker(body)))
+        ChildBuilder::new(id.into(), ChildKind::Worker, Worker(body))
     }
 
     /// A child that initialises, and says when it is ready through its [`Ready`]. The supervisor goes on to the next child
@@ -132,14 +142,14 @@ impl<M: Send + 'static> ChildSpec<M> {
         F: FnMut(Context<M>, Ready) -> Fut + Send + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        let builder = ChildBuilder::new(id.into(), ChildKind::Worker, Box::new(Initialised(body)));
+        let builder = ChildBuilder::new(id.into(), ChildKind::Worker, Initialised(body));
         builder.init_within(limits::INIT)
     }
 
     /// What the child is called.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.settings.id
+        &self.id
     }
 
     /// When it is restarted.
@@ -184,16 +194,21 @@ impl<M: Send + 'static> ChildSpec<M> {
         ChildRef::new(Arc::clone(self.slot.spot.get_or_init(|| Arc::new(Spot::child()))))
     }
 
-    pub(crate) fn into_parts(self) -> (Arc<Settings>, Box<dyn Start>) {
+    pub(crate) fn forget(self) -> AnyChild {
         let Slot { recipe, spot, options } = self.slot;
-        (self.settings, Box::new(Held { recipe, spot: spot.into_inner(), options, started: None }))
+        let start: Box<dyn Start> = match (spot.into_inner(), options) {
+            (None, None) => recipe,
+            (spot, options) => Box::new(Held { recipe, spot, options, started: None }),
+        };
+        AnyChild { id: self.id, settings: self.settings, start }
     }
 }
 
 impl<M: Send + 'static> ChildBuilder<M> {
-    pub(crate) fn new(id: Arc<str>, kind: ChildKind, recipe: Box<dyn Recipe<M>>) -> Self {
+    pub(crate) fn new(id: Arc<str>, kind: ChildKind, recipe: impl Recipe<M> + 'static) -> Self {
+        let recipe = Box::new(Alone(recipe, PhantomData));
         let slot = Slot { recipe, spot: OnceLock::new(), options: None };
-        Self { settings: Settings::new(id, kind), slot }
+        Self { id, settings: Settings::new(kind), slot }
     }
 
     /// When it is restarted; [`Restart::Permanent`] unless given.
@@ -258,16 +273,16 @@ impl<M: Send + 'static> ChildBuilder<M> {
     ///
     /// [`SpecError`], one for each thing that can be wrong.
     pub fn build(self) -> Result<ChildSpec<M>, SpecError> {
-        if self.settings.id.is_empty() {
+        if self.id.is_empty() {
             return Err(SpecError::EmptyId);
         }
         let no_room = [Mailbox::bounded(0), Mailbox::bounded(0).drop_oldest(), Mailbox::bounded(0).drop_newest()];
         let mailbox = self.slot.options.as_ref().and_then(|options| options.mailbox);
         if mailbox.is_some_and(|mailbox| no_room.contains(&mailbox)) {
-            return Err(SpecError::EmptyMailbox(self.settings.id));
+            return Err(SpecError::EmptyMailbox(self.id));
         }
-        self.settings.validate()?;
-        Ok(ChildSpec { settings: Arc::new(self.settings), slot: self.slot })
+        self.settings.validate(&self.id)?;
+        Ok(ChildSpec { id: self.id, settings: self.settings.into(), slot: self.slot })
     }
 }
 
@@ -302,6 +317,29 @@ impl<M: Send + 'static> Start for Held<M> {
             spot.show(self.started.take(), place, runtime);
         }
     }
+}
+
+impl<M: Send + 'static, R: Recipe<M>> Recipe<M> for Alone<R, M> {
+    fn spawn(
+        &mut self,
+        build: ProcessBuilder<'_, SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
+    ) -> Result<(Address<M>, Option<Board>), SpawnError> {
+        self.0.spawn(build, supervisor)
+    }
+}
+
+impl<M: Send + 'static, R: Recipe<M>> Start for Alone<R, M> {
+    fn start(
+        &mut self,
+        ctx: &mut Context<SupervisorMessage>,
+        supervisor: &Address<SupervisorMessage>,
+    ) -> Result<(Pid, Option<Board>), SpawnError> {
+        let (address, subtree) = self.0.spawn(ctx.build().link(), supervisor)?;
+        Ok((address.pid(), subtree))
+    }
+
+    fn show(&mut self, _: Place<Pid>, _: &Handle) {}
 }
 
 struct Worker<F>(F);
@@ -344,13 +382,13 @@ where
 
 impl<M> fmt::Debug for ChildSpec<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ChildSpec").field(&self.settings).finish()
+        f.debug_tuple("ChildSpec").field(&self.id).field(&*self.settings).finish()
     }
 }
 
 impl<M> fmt::Debug for ChildBuilder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ChildBuilder").field(&self.settings).finish()
+        f.debug_tuple("ChildBuilder").field(&self.id).field(&self.settings).finish()
     }
 }
 
@@ -364,14 +402,14 @@ pub trait IntoChild: sealed::Sealed {
 /// A child, its message type forgotten; opaque to users.
 #[doc(hidden)]
 pub struct AnyChild {
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) id: Arc<str>,
+    pub(crate) settings: Kept,
     pub(crate) start: Box<dyn Start>,
 }
 
 impl<M: Send + 'static> IntoChild for ChildSpec<M> {
     fn into_child(self) -> Result<AnyChild, SpecError> {
-        let (settings, start) = self.into_parts();
-        Ok(AnyChild { settings, start })
+        Ok(self.forget())
     }
 }
 

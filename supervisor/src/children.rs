@@ -1,12 +1,12 @@
 //! Pure: the children of one supervisor: in their order, by id and by process.
 use crate::limits::EXITS_KEPT;
 use crate::rows::Rows;
-use crate::spec::{ChildKind, Restart, Settings};
+use crate::spec::{ChildKind, Kept, Restart};
 use colloquium_runtime::{ExitReason, NearBuildHasher};
-use indexmap::IndexMap;
-use indexmap::map::Entry;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use std::collections::VecDeque;
-use std::hash::{Hash, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,9 +89,11 @@ pub(crate) struct PastExit<P> {
 
 #[derive(Debug)]
 pub(crate) struct Child<P> {
-    pub(crate) settings: Arc<Settings>,
+    /// Children of a dynamic supervisor have none: they are known by their pids.
+    id: Option<Arc<str>>,
+    pub(crate) settings: Kept,
     pub(crate) standing: Standing<P>,
-    /// Since when it stands so, in nanoseconds. (With this, a child and its key are one line of the cache.)
+    /// Since when it stands so, in nanoseconds.
     since: u64,
     /// Processes that it has had; or so many that nobody counts them.
     pub(crate) starts: u32,
@@ -102,9 +104,14 @@ pub(crate) struct Child<P> {
 }
 
 impl<P: Copy> Child<P> {
-    fn new(settings: Arc<Settings>, now: Duration) -> Self {
+    fn new(id: Option<Arc<str>>, settings: Kept, now: Duration) -> Self {
         let standing = Standing::Stopped(Rest::Waiting);
-        Self { settings, standing, since: nanos(now), starts: 0, unhealthy: 0, exits: None }
+        Self { id, settings, standing, since: nanos(now), starts: 0, unhealthy: 0, exits: None }
+    }
+
+    /// Empty if it has none.
+    pub(crate) fn id(&self) -> Arc<str> {
+        self.id.clone().unwrap_or_default()
     }
 
     /// Since when it stands so.
@@ -129,9 +136,12 @@ impl<P: Copy> Child<P> {
 #[derive(Debug)]
 pub(crate) struct Children<P> {
     rows: Rows<Child<P>>,
-    /// Ids may come from strangers, so that their hashes are not to be foreseen; nobody goes over them.
-    ids: IndexMap<Arc<str>, Key, RandomState>,
-    processes: IndexMap<P, Key, NearBuildHasher>,
+    /// Keys of rows by their ids, and of those with a process by that: what is looked for stands in the rows, once. Nobody goes
+    /// over these, so that their order does not matter.
+    ids: HashTable<Key>,
+    processes: HashTable<Key>,
+    /// Ids may come from strangers, so that their hashes are not to be foreseen.
+    scatter: RandomState,
     next: Key,
     /// How many have a process that may be alive.
     active: usize,
@@ -144,8 +154,9 @@ impl<P> Default for Children<P> {
     fn default() -> Self {
         Self {
             rows: Rows::default(),
-            ids: IndexMap::default(),
-            processes: IndexMap::default(),
+            ids: HashTable::new(),
+            processes: HashTable::new(),
+            scatter: RandomState::new(),
             next: Key::FIRST,
             active: 0,
             significant: 0,
@@ -159,33 +170,41 @@ impl<P: Copy + Eq + Hash> Children<P> {
     pub(crate) fn with_capacity(children: usize) -> Self {
         Self {
             rows: Rows::with_capacity(children),
-            ids: IndexMap::with_capacity_and_hasher(children, RandomState::new()),
-            processes: IndexMap::with_capacity_and_hasher(children, NearBuildHasher),
+            ids: HashTable::with_capacity(children),
+            processes: HashTable::with_capacity(children),
             ..Self::default()
         }
     }
 
-    /// Adds a child, as the last; `None` if its id is taken.
-    pub(crate) fn add(&mut self, settings: Arc<Settings>, now: Duration) -> Option<Key> {
-        let key = self.next;
-        if !settings.id.is_empty() {
-            match self.ids.entry(Arc::clone(&settings.id)) {
-                Entry::Occupied(_) => return None,
+    /// Adds a child, as the last.
+    ///
+    /// # Errors
+    ///
+    /// Its id is taken.
+    pub(crate) fn add(&mut self, id: Option<Arc<str>>, settings: Kept, now: Duration) -> Result<Key, Arc<str>> {
+        let (key, rows, scatter) = (self.next, &self.rows, &self.scatter);
+        if let Some(id) = id.as_ref() {
+            let id_at = |key: &Key| rows.get(*key).and_then(|child| child.id.as_deref());
+            let hash = |key: &Key| id_at(key).map_or(0, |id| scatter.hash_one(id));
+            match self.ids.entry(scatter.hash_one(&**id), |key| id_at(key) == Some(id), hash) {
+                Entry::Occupied(_) => return Err(Arc::clone(id)),
                 Entry::Vacant(free) => free.insert(key),
             };
         }
         self.next = key.next();
         self.supervisors += usize::from(settings.kind == ChildKind::Supervisor);
-        self.rows.push(key, Child::new(settings, now));
-        Some(key)
+        self.rows.push(key, Child::new(id, settings, now));
+        Ok(key)
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Child<P>> {
         let child = self.rows.remove(key)?;
-        self.ids.swap_remove(&child.settings.id);
+        if let Some(id) = child.id.as_deref() {
+            forget(&mut self.ids, self.scatter.hash_one(id), key);
+        }
         self.supervisors -= usize::from(child.settings.kind == ChildKind::Supervisor);
         if let Some(process) = child.standing.process() {
-            self.processes.swap_remove(&process);
+            forget(&mut self.processes, NearBuildHasher.hash_one(process), key);
             self.active -= 1;
         }
         if child.settings.significant && !child.standing.is_at_rest() {
@@ -198,23 +217,31 @@ impl<P: Copy + Eq + Hash> Children<P> {
     pub(crate) fn set(&mut self, key: Key, standing: Standing<P>, now: Duration) -> Option<Standing<P>> {
         let child = self.rows.get_mut(key)?;
         let (old, new) = (child.standing.process(), standing.process());
-        if old != new {
-            if let Some(old) = old {
-                self.processes.swap_remove(&old);
-                self.active -= 1;
-            }
-            if let Some(new) = new {
-                self.processes.insert(new, key);
-                self.active += 1;
-                child.starts = child.starts.saturating_add(1);
-            }
-        }
         if child.settings.significant {
             self.significant += usize::from(!standing.is_at_rest());
             self.significant -= usize::from(!child.standing.is_at_rest());
         }
         child.since = nanos(now);
-        Some(std::mem::replace(&mut child.standing, standing))
+        child.starts = child.starts.saturating_add(u32::from(new.is_some() && old != new));
+        let before = std::mem::replace(&mut child.standing, standing);
+        if old != new {
+            self.reindex(key, old, new);
+        }
+        Some(before)
+    }
+
+    fn reindex(&mut self, key: Key, old: Option<P>, new: Option<P>) {
+        if let Some(old) = old {
+            forget(&mut self.processes, NearBuildHasher.hash_one(old), key);
+            self.active -= 1;
+        }
+        if let Some(new) = new {
+            let rows = &self.rows;
+            let process = |key: &Key| rows.get(*key).and_then(|child| child.standing.process());
+            let hash = |key: &Key| process(key).map_or(0, |process| NearBuildHasher.hash_one(process));
+            self.processes.insert_unique(NearBuildHasher.hash_one(new), key, hash);
+            self.active += 1;
+        }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Child<P>> {
@@ -226,11 +253,13 @@ impl<P: Copy + Eq + Hash> Children<P> {
     }
 
     pub(crate) fn key_of(&self, process: P) -> Option<Key> {
-        self.processes.get(&process).copied()
+        let has = |key: &Key| self.get(*key).is_some_and(|child| child.standing.process() == Some(process));
+        self.processes.find(NearBuildHasher.hash_one(process), has).copied()
     }
 
     pub(crate) fn key_named(&self, id: &str) -> Option<Key> {
-        self.ids.get(id).copied()
+        let has = |key: &Key| self.get(*key).is_some_and(|child| child.id.as_deref() == Some(id));
+        self.ids.find(self.scatter.hash_one(id), has).copied()
     }
 
     /// The first child at or after `from` and before `until`.
@@ -268,23 +297,30 @@ impl<P: Copy + Eq + Hash> Children<P> {
 }
 
 /// In 64 bits, which last for 584 years.
+/// Takes a key out of an index, whatever its row has become.
+fn forget(index: &mut HashTable<Key>, hash: u64, key: Key) {
+    if let Ok(entry) = index.find_entry(hash, |other| *other == key) {
+        entry.remove();
+    }
+}
+
 fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(id: &str) -> Arc<Settings> {
-        Arc::new(Settings::new(id.into(), ChildKind::Worker))
+    fn add(children: &mut Children<u32>, id: &str, now: Duration) -> Option<Key> {
+        children.add(Some(id.into()), Kept::Usual, now).ok()
     }
 
     #[test]
     fn children_are_found_by_id_by_process_and_in_their_order() {
         let (mut children, now) = (Children::<u32>::default(), Duration::ZERO);
-        let keys: Vec<Key> = ["a", "b", "c"].iter().filter_map(|id| children.add(settings(id), now)).collect();
-        assert_eq!(children.add(settings("b"), now), None);
+        let keys: Vec<Key> = ["a", "b", "c"].iter().filter_map(|id| add(&mut children, id, now)).collect();
+        assert_eq!(add(&mut children, "b", now), None);
         assert_eq!((children.len(), children.active()), (3, 0));
         for (key, process) in keys.iter().zip(10..) {
             children.set(*key, Standing::Up(process), now);
@@ -302,19 +338,19 @@ mod tests {
         assert_eq!(children.first_in(keys[0].next(), Key::END), Some(keys[2]));
         assert_eq!(children.last_in(Key::FIRST, keys[2]), Some(keys[0]));
         assert_eq!(children.first_in(keys[2], keys[0]), None);
-        let again = children.add(settings("b"), now);
+        let again = add(&mut children, "b", now);
         assert!(again > Some(keys[2]), "a key is used once");
     }
 
     /// There may be very many, and fresh memory is the larger part of what a start costs.
     #[test]
-    fn a_child_and_its_key_are_one_line_of_the_cache() {
-        assert!(size_of::<Option<Child<colloquium_runtime::Pid>>>() <= 56);
+    fn a_child_takes_nine_words() {
+        assert!(size_of::<Option<Child<colloquium_runtime::Pid>>>() <= 72);
     }
 
     #[test]
     fn the_last_exits_are_kept() {
-        let mut child = Child::<u32>::new(settings("a"), Duration::ZERO);
+        let mut child = Child::<u32>::new(None, Kept::Usual, Duration::ZERO);
         let exit = |second| PastExit {
             process: 1,
             reason: ExitReason::Killed,

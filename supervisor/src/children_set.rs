@@ -379,7 +379,7 @@ impl ChildSpec<SetMessage> {
     /// A [`ChildrenSet`] as a child, of one supervisor at a time. It is stopped as the set says, and so is given as long as
     /// that takes.
     pub fn set(id: impl Into<Arc<str>>, set: &ChildrenSet) -> ChildBuilder<SetMessage> {
-        ChildBuilder::new(id.into(), ChildKind::Supervisor, Box::new(Held(set.clone())))
+        ChildBuilder::new(id.into(), ChildKind::Supervisor, Held(set.clone()))
     }
 }
 

@@ -195,7 +195,7 @@ impl Driver {
             self.actions.append(&mut machine.actions);
         }
         self.deadline = machine.deadline();
-        let litter = std::mem::take(&mut machine.litter);
+        let litter = (!machine.litter.is_empty()).then(|| std::mem::take(&mut machine.litter));
         drop(machine);
         drop((litter, kept));
     }

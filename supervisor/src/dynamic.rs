@@ -9,7 +9,7 @@ use crate::message::SupervisorMessage;
 use crate::place::Spot;
 use crate::ready::Ready;
 use crate::reference::ChildRef;
-use crate::spec::{ChildKind, Flags, Restart, Settings, Shutdown, SpecError};
+use crate::spec::{ChildKind, Flags, Kept, Restart, Settings, Shutdown, SpecError};
 use crate::supervisor::{StartError, Supervisor};
 use colloquium_runtime::{Address, Context, Handle, IntoExitReason, Pid, SpawnError};
 use std::fmt;
@@ -59,7 +59,7 @@ type Make<A, M> = dyn Fn(A, bool) -> (Box<dyn Start>, ChildRef<M>) + Send + Sync
 /// A dynamic supervisor that runs. A cheap handle; it keeps nothing alive.
 pub struct DynamicRef<A, M> {
     supervisor: SupervisorRef,
-    settings: Arc<Settings>,
+    settings: Kept,
     make: Arc<Make<A, M>>,
 }
 
@@ -92,13 +92,13 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicSupervisor<A, M> {
         F: Fn(Context<M>, A, &Address<SupervisorMessage>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        let mut settings = Settings::new("".into(), ChildKind::Worker);
+        let mut settings = Settings::new(ChildKind::Worker);
         settings.init = init;
         let make = move |arguments: A, once: bool| {
             let spot = Arc::new(Spot::child());
             let arguments = if once { Arguments::Once(Some(arguments)) } else { Arguments::Kept(arguments) };
             let child = ChildRef::new(Arc::clone(&spot));
-            let start = Child { body: Arc::clone(&body), arguments, spot };
+            let start = Child { body: Arc::clone(&body), arguments, spot, started: None };
             (Box::new(start) as Box<dyn Start>, child)
         };
         let flags = Flags { dynamic: Some(usize::MAX), ..Flags::default() };
@@ -150,7 +150,7 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicSupervisor<A, M> {
 
     fn check(&self) -> Result<(), SpecError> {
         self.flags.validate()?;
-        self.settings.validate()
+        self.settings.validate(&Arc::default())
     }
 
     fn bare(&self) -> Supervisor {
@@ -185,7 +185,7 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicSupervisor<A, M> {
     }
 
     fn handle(&self, supervisor: SupervisorRef) -> DynamicRef<A, M> {
-        DynamicRef { supervisor, settings: Arc::new(self.settings.clone()), make: Arc::clone(&self.make) }
+        DynamicRef { supervisor, settings: self.settings.clone().into(), make: Arc::clone(&self.make) }
     }
 
     /// The handle of one that runs as a child of another supervisor ([`ChildSpec::dynamic`]).
@@ -223,7 +223,7 @@ impl<A: Clone + Send + 'static, M: Send + 'static> DynamicRef<A, M> {
     /// [`StartChildError`]. A first start that fails is not retried.
     pub async fn start_child(&self, arguments: A) -> Result<ChildRef<M>, StartChildError> {
         let (start, child) = (self.make)(arguments, self.settings.restart == Restart::Temporary);
-        let added = self.supervisor.call(Request::Add(Arc::clone(&self.settings)), Some(start)).await;
+        let added = self.supervisor.call(Request::Add(None, self.settings.clone()), Some(start)).await;
         added_child(added)?;
         Ok(child)
     }
@@ -252,6 +252,8 @@ struct Child<A, M, F> {
     body: Arc<F>,
     arguments: Arguments<A>,
     spot: Arc<Spot<M>>,
+    /// Its process, until that is shown.
+    started: Option<Address<M>>,
 }
 
 enum Arguments<A> {
@@ -281,12 +283,12 @@ where
             (self.body)(ctx, arguments, supervisor)
         })?;
         let pid = address.pid();
-        self.spot.started(address);
+        self.started = Some(address);
         Ok((pid, None))
     }
 
     fn show(&mut self, place: Place<Pid>, runtime: &Handle) {
-        self.spot.show(None, place, runtime);
+        self.spot.show(self.started.take(), place, runtime);
     }
 }
 
@@ -303,7 +305,7 @@ impl<A, M> Clone for DynamicSupervisor<A, M> {
 
 impl<A, M> Clone for DynamicRef<A, M> {
     fn clone(&self) -> Self {
-        Self { supervisor: self.supervisor.clone(), settings: Arc::clone(&self.settings), make: Arc::clone(&self.make) }
+        Self { supervisor: self.supervisor.clone(), settings: self.settings.clone(), make: Arc::clone(&self.make) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pure: all that can happen to a supervisor, and all that it can want done.
 use crate::children::{Child, Key, PastExit, Standing};
-use crate::spec::{Settings, SpecError};
+use crate::spec::{Kept, SpecError};
 use colloquium_runtime::{ExitReason, SpawnError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,8 @@ pub(crate) enum Word {
 /// What is asked of a supervisor.
 #[derive(Clone, Debug)]
 pub(crate) enum Request<P> {
-    Add(Arc<Settings>),
+    /// Without an id under a dynamic supervisor, whose children are known by their pids.
+    Add(Option<Arc<str>>, Kept),
     Terminate(Who<P>),
     Restart(Who<P>),
     Delete(Who<P>),

@@ -330,7 +330,7 @@ impl<M: Send + 'static> ChildSpec<ServerMessage<M>> {
         id: impl Into<Arc<str>>,
         make: impl FnMut() -> S + Send + 'static,
     ) -> ChildBuilder<ServerMessage<M>> {
-        ChildBuilder::new(id.into(), ChildKind::Worker, Box::new(Made(make))).init_within(limits::INIT)
+        ChildBuilder::new(id.into(), ChildKind::Worker, Made(make)).init_within(limits::INIT)
     }
 
     /// The child's place, as a server: it survives restarts.

@@ -177,8 +177,8 @@ impl SupervisorRef {
     /// [`StartChildError`]. A first start that fails is not retried.
     pub async fn start_child<M: Send + 'static>(&self, spec: ChildSpec<M>) -> Result<ChildRef<M>, StartChildError> {
         let child = spec.reference();
-        let AnyChild { settings, start } = spec.into_child()?;
-        added_child(self.call(Request::Add(settings), Some(start)).await)?;
+        let AnyChild { id, settings, start } = spec.into_child()?;
+        added_child(self.call(Request::Add(Some(id), settings), Some(start)).await)?;
         Ok(child)
     }
 

@@ -29,8 +29,6 @@ enum Tenure {
 
 struct Inner<M> {
     occupant: Occupant<M>,
-    /// A process that was started last, until it is shown.
-    started: Option<Address<M>>,
     queue: Option<Box<Queue>>,
 }
 
@@ -80,7 +78,7 @@ impl<M: Send + 'static> Spot<M> {
     }
 
     fn new(tenure: Tenure) -> Self {
-        let inner = Mutex::new(Inner { occupant: Occupant::Vacant(None), started: None, queue: None });
+        let inner = Mutex::new(Inner { occupant: Occupant::Vacant(None), queue: None });
         Self { inner, tenure }
     }
 
@@ -89,46 +87,31 @@ impl<M: Send + 'static> Spot<M> {
         self.tenure == Tenure::Fixed
     }
 
-    /// Its next process, which is not shown yet. Of a place that no other supervisor shows anybody in.
-    pub(crate) fn started(&self, address: Address<M>) {
-        let old = self.inner.lock().started.replace(address);
-        drop(old);
-    }
-
     /// Shows who is in the place; a process that was started last, if it is up.
     pub(crate) fn show(&self, started: Option<Address<M>>, place: Place<Pid>, runtime: &Handle) {
-        let vacant = match place {
-            Place::Vacant(at) => at.map(|at| Box::new((at, runtime.clone()))),
-            _ => None,
-        };
-        self.change(started, |started| match (place, started.take()) {
+        self.change(match (place, started) {
             (Place::Up(_), Some(address)) => Occupant::Up(address),
-            (place, unshown) => {
-                *started = unshown;
-                match place {
-                    Place::Vacant(_) => Occupant::Vacant(vacant),
-                    Place::Stopped => Occupant::Stopped,
-                    Place::Gone | Place::Up(_) => Occupant::Gone,
-                }
-            }
+            (Place::Vacant(at), _) => Occupant::Vacant(at.map(|at| Box::new((at, runtime.clone())))),
+            (Place::Stopped, _) => Occupant::Stopped,
+            (Place::Gone | Place::Up(_), _) => Occupant::Gone,
         });
     }
 
     /// Somebody is there.
     pub(crate) fn occupy(&self, address: Address<M>) {
-        self.change(Some(address), |address| address.take().map_or(Occupant::Gone, Occupant::Up));
+        self.change(Occupant::Up(address));
     }
 
-    /// Changes who is there, by the process that was started last, which goes with all else when the lock is free.
-    fn change(&self, started: Option<Address<M>>, occupant: impl FnOnce(&mut Option<Address<M>>) -> Occupant<M>) {
+    /// Changes who is there; who was goes when the lock is free.
+    fn change(&self, occupant: Occupant<M>) {
         let mut inner = self.inner.lock();
-        let mut started = started.or_else(|| inner.started.take());
-        let next = occupant(&mut started);
-        let old = std::mem::replace(&mut inner.occupant, next);
+        let old = std::mem::replace(&mut inner.occupant, occupant);
         let waiting = inner.queue.as_mut().map(|queue| std::mem::take(&mut queue.waiting));
         drop(inner);
-        drop((old, started));
-        waiting.into_iter().flat_map(BTreeMap::into_values).for_each(Waker::wake);
+        drop(old);
+        if let Some(waiting) = waiting {
+            waiting.into_values().for_each(Waker::wake);
+        }
     }
 
     pub(crate) fn address(&self) -> Result<Address<M>, Unavailable> {

@@ -2,7 +2,7 @@
 use crate::children::{Key, Rest, Standing, Turn};
 use crate::event::{Action, Answer, Place, Refusal, Request, Ticket, Who};
 use crate::operation::{Operation, Purpose, nobody, only};
-use crate::spec::Settings;
+use crate::spec::Kept;
 use crate::state::Machine;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 impl<P: Copy + Eq + Hash> Machine<P> {
     pub(crate) fn request(&mut self, ticket: Ticket, request: Request<P>, now: Duration) {
         match request {
-            Request::Add(settings) => self.add_by_hand(ticket, settings, now),
+            Request::Add(id, settings) => self.add_by_hand(ticket, id, settings, now),
             Request::Look => self.answer(ticket, Answer::Done),
             Request::Terminate(who) => self.with(ticket, &who, |machine, key| machine.terminate(ticket, key, now)),
             Request::Restart(who) => self.with(ticket, &who, |machine, key| machine.restart_by_hand(ticket, key)),
@@ -30,15 +30,15 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         }
     }
 
-    fn add_by_hand(&mut self, ticket: Ticket, settings: Arc<Settings>, now: Duration) {
-        if let Some(key) = self.children.key_named(&settings.id) {
+    fn add_by_hand(&mut self, ticket: Ticket, id: Option<Arc<str>>, settings: Kept, now: Duration) {
+        if let Some(key) = id.as_deref().and_then(|id| self.children.key_named(id)) {
             let process = self.children.get(key).and_then(|child| child.standing.process());
             return self.refuse(ticket, process.map_or(Refusal::AlreadyPresent, Refusal::AlreadyStarted));
         }
         if let Some(most) = self.flags.dynamic.filter(|most| self.children.len() >= *most) {
             return self.refuse(ticket, Refusal::Full(most));
         }
-        match self.add(settings, now) {
+        match self.add(id, settings, now) {
             Ok(child) => {
                 self.actions.push_back(Action::Adopt(ticket, child));
                 let purpose = Purpose::Add { child, asked: ticket };

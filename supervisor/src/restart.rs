@@ -57,7 +57,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
     /// Counts a failure, in the supervisor's intensity or, if the child has one instead, in its back-off.
     fn admit(&mut self, key: Key, lived: Duration, now: Duration) -> Next {
         let Some(child) = self.children.get_mut(key) else { return Next::Now };
-        let settings = Arc::clone(&child.settings);
+        let settings = child.settings.clone();
         let Some(backoff) = &settings.backoff else {
             return if self.intensity.admit(now) { Next::Now } else { Next::GiveUp { escalates: true } };
         };
@@ -73,7 +73,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         self.set(key, Standing::Stopped(Rest::Failed), now);
         self.show(key, Place::Stopped);
         if let Some(child) = self.children.get(key) {
-            let id = Arc::clone(&child.settings.id);
+            let id = child.id();
             if escalates {
                 self.gave_up.get_or_insert_with(|| Arc::clone(&id));
             }

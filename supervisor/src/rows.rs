@@ -48,7 +48,18 @@ impl<T> Rows<T> {
         at_least + self.places[at_least..at_most].partition_point(|(other, _)| *other < key)
     }
 
+    #[inline]
     fn find(&self, key: Key) -> Option<usize> {
+        let (first, _) = self.places.first()?;
+        let guess = usize::try_from(key.0.wrapping_sub(first.0)).unwrap_or(usize::MAX);
+        match self.places.get(guess) {
+            Some((found, _)) if *found == key => Some(guess),
+            _ => self.search(key),
+        }
+    }
+
+    #[inline(never)]
+    fn search(&self, key: Key) -> Option<usize> {
         let at = self.position(key);
         self.places.get(at).is_some_and(|(found, _)| *found == key).then_some(at)
     }

@@ -345,7 +345,7 @@ fn see(machine: &Machine<Pid>, key: Key, child: &Child<Pid>) -> ChildSnapshot {
         lived: exit.lived,
     };
     ChildSnapshot {
-        id: Arc::clone(&settings.id),
+        id: child.id(),
         pid: child.standing.process(),
         kind: settings.kind,
         restart: settings.restart,

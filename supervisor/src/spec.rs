@@ -1,6 +1,7 @@
 //! Pure: what a supervisor is told of a child and of itself, and what is wrong with a specification.
 use crate::backoff::Backoff;
 use crate::limits;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -112,8 +113,6 @@ pub enum SpecError {
 /// What a supervisor knows of a child before it starts it; its start function is kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// Empty for the children of a dynamic supervisor, which are known by their pids.
-    pub(crate) id: Arc<str>,
     pub(crate) restart: Restart,
     pub(crate) shutdown: Shutdown,
     pub(crate) kind: ChildKind,
@@ -125,26 +124,29 @@ pub(crate) struct Settings {
     pub(crate) init: Option<Duration>,
 }
 
+/// Those of a worker, unless it was given others.
+static USUAL: Settings = Settings {
+    restart: Restart::Permanent,
+    shutdown: Shutdown::After(limits::SHUTDOWN),
+    kind: ChildKind::Worker,
+    significant: false,
+    backoff: None,
+    init: None,
+};
+
 impl Settings {
-    pub(crate) fn new(id: Arc<str>, kind: ChildKind) -> Self {
-        let shutdown = match kind {
-            ChildKind::Worker => Shutdown::After(limits::SHUTDOWN),
-            ChildKind::Supervisor => Shutdown::Infinity,
-        };
-        Self {
-            id,
-            restart: Restart::default(),
-            shutdown,
-            kind,
-            significant: false,
-            backoff: None,
-            init: (kind == ChildKind::Supervisor).then_some(Duration::MAX),
+    pub(crate) fn new(kind: ChildKind) -> Self {
+        match kind {
+            ChildKind::Worker => USUAL.clone(),
+            ChildKind::Supervisor => {
+                Self { kind, shutdown: Shutdown::Infinity, init: Some(Duration::MAX), ..USUAL.clone() }
+            }
         }
     }
 
-    /// What can be told of the child alone.
-    pub(crate) fn validate(&self) -> Result<(), SpecError> {
-        let id = || Arc::clone(&self.id);
+    /// What can be told of the child alone, which is called so.
+    pub(crate) fn validate(&self, id: &Arc<str>) -> Result<(), SpecError> {
+        let id = || Arc::clone(id);
         if self.init.is_some_and(|init| init.is_zero()) {
             return Err(SpecError::InvalidInit(id()));
         }
@@ -155,7 +157,31 @@ impl Settings {
         if self.restart == Restart::Temporary {
             return Err(SpecError::BackoffTemporary(id()));
         }
-        backoff.validate(&self.id)
+        backoff.validate(&id())
+    }
+}
+
+/// Settings as they are kept: most children have the usual ones, which take no memory of their own.
+#[derive(Clone, Debug)]
+pub(crate) enum Kept {
+    Usual,
+    Own(Arc<Settings>),
+}
+
+impl From<Settings> for Kept {
+    fn from(settings: Settings) -> Self {
+        if settings == USUAL { Self::Usual } else { Self::Own(Arc::new(settings)) }
+    }
+}
+
+impl Deref for Kept {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        match self {
+            Self::Usual => &USUAL,
+            Self::Own(settings) => settings,
+        }
     }
 }
 
@@ -194,9 +220,9 @@ impl Flags {
     }
 
     /// Whether a child fits under this supervisor.
-    pub(crate) fn admits(&self, child: &Settings) -> Result<(), SpecError> {
+    pub(crate) fn admits(&self, id: &Arc<str>, child: &Settings) -> Result<(), SpecError> {
         if child.significant && self.auto_shutdown == AutoShutdown::Never {
-            return Err(SpecError::SignificantIgnored(Arc::clone(&child.id)));
+            return Err(SpecError::SignificantIgnored(Arc::clone(id)));
         }
         Ok(())
     }

@@ -3,11 +3,11 @@
 //! Whoever drives it hands in events with the time, carries out the actions in their order, and hands in
 //! [`Event::Tick`] when [`Machine::deadline`] has come.
 use crate::backoff::Chance;
-use crate::children::{Children, Key, PastExit, Rest, Standing, Turn};
+use crate::children::{Child, Children, Key, PastExit, Rest, Standing, Turn};
 use crate::event::{Action, Answer, Event, Litter, Place, Refusal, Report, Request, StartFailure, Ticket};
 use crate::intensity::Intensity;
 use crate::operation::{Limit, Operation, Purpose, Then, Wait, nobody};
-use crate::spec::{Flags, Settings, SpecError};
+use crate::spec::{Flags, Kept, SpecError};
 use colloquium_runtime::ExitReason;
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::Hash;
@@ -88,11 +88,13 @@ impl<P: Copy + Eq + Hash> Machine<P> {
     }
 
     /// Adds a child that [`Event::Begin`] is to start.
-    pub(crate) fn add(&mut self, settings: Arc<Settings>, now: Duration) -> Result<Key, SpecError> {
-        settings.validate()?;
-        self.flags.admits(&settings)?;
-        let id = Arc::clone(&settings.id);
-        self.children.add(settings, now).ok_or(SpecError::DuplicateId(id))
+    pub(crate) fn add(&mut self, id: Option<Arc<str>>, settings: Kept, now: Duration) -> Result<Key, SpecError> {
+        if let Kept::Own(settings) = &settings {
+            let id = id.clone().unwrap_or_default();
+            settings.validate(&id)?;
+            self.flags.admits(&id, settings)?;
+        }
+        self.children.add(id, settings, now).map_err(SpecError::DuplicateId)
     }
 
     pub(crate) fn handle(&mut self, event: Event<P>, now: Duration) {
@@ -127,7 +129,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
             _ => None,
         };
         let child = self.children.key_of(process).or_else(starting)?;
-        self.children.get(child).map(|child| Arc::clone(&child.settings.id))
+        self.children.get(child).map(Child::id)
     }
 
     /// When [`Event::Tick`] is wanted at the latest.
@@ -186,7 +188,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
                 self.start_failed(key, StartFailure::Ended(reason), now);
             }
             _ => {
-                let id = Arc::clone(&child.settings.id);
+                let id = child.id();
                 self.set(key, Standing::Fallen(reason.clone()), now);
                 if self.reports(key, &reason) {
                     self.report(Report::Ended { id, process: Some(process), reason });

@@ -126,7 +126,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
         };
         let fails = self.operation.as_ref().is_some_and(|operation| operation.then.is_some());
         if !expected && !fails {
-            let id = Arc::clone(&settings.id);
+            let id = child.id();
             self.report(Report::Stopped { id, process, reason: reason.clone() });
         }
     }
@@ -187,7 +187,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
     pub(crate) fn start_failed(&mut self, key: Key, failure: StartFailure, now: Duration) {
         self.proceed();
         let Some(child) = self.children.get(key) else { return };
-        let id = Arc::clone(&child.settings.id);
+        let id = child.id();
         let Some(operation) = &mut self.operation else { return };
         operation.start = nobody();
         match operation.purpose {
@@ -256,7 +256,7 @@ impl<P: Copy + Eq + Hash> Machine<P> {
     fn wedge(&mut self, key: Key, now: Duration) {
         let Some(child) = self.children.get(key) else { return };
         let Some(process) = child.standing.process() else { return };
-        let id = Arc::clone(&child.settings.id);
+        let id = child.id();
         self.wedged.push(WedgedChild { id: Arc::clone(&id), process, since: now });
         self.report(Report::Wedged { id, process });
         // Its process is put out of mind first, so that the end that may come still finds nobody.

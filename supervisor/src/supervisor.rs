@@ -136,13 +136,18 @@ impl Supervisor {
     }
 
     /// One more child, the last in order.
+    #[inline]
     pub fn child(mut self, child: impl IntoChild) -> Self {
+        self.push(child.into_child());
+        self
+    }
+
+    fn push(&mut self, child: Result<AnyChild, SpecError>) {
         if self.children.len() % AHEAD_EVERY == AHEAD_EVERY - 1 {
             // At one go and given back at once, as the runtime does for its processes: glibc would have it page by page.
             drop(std::hint::black_box(Vec::<u8>::with_capacity(AHEAD)));
         }
-        self.children.push(child.into_child());
-        self
+        self.children.push(child);
     }
 
     /// Starts it, without a parent, and waits until all its children are up. Dropping the future undoes the start.
@@ -172,8 +177,8 @@ impl Supervisor {
         let mut machine = Machine::with_capacity(self.flags, self.children.len());
         let mut starts = Rows::with_capacity(self.children.len());
         for child in self.children {
-            let AnyChild { settings, start } = child?;
-            starts.push(machine.add(settings, Duration::ZERO)?, start);
+            let AnyChild { id, settings, start } = child?;
+            starts.push(machine.add(Some(id), settings, Duration::ZERO)?, start);
         }
         Ok(Prepared { machine, starts, name: self.name, label: self.label })
     }
@@ -265,7 +270,7 @@ impl ChildSpec<SupervisorMessage> {
         id: impl Into<Arc<str>>,
         make: impl FnMut() -> Supervisor + Send + 'static,
     ) -> ChildBuilder<SupervisorMessage> {
-        ChildBuilder::new(id.into(), ChildKind::Supervisor, Box::new(Nested(make)))
+        ChildBuilder::new(id.into(), ChildKind::Supervisor, Nested(make))
     }
 }
 

@@ -6,12 +6,17 @@
 use crate::exit::ExitReason;
 use crate::monitor::MonitorRef;
 use crate::pid::Pid;
-use crate::process::control::{AnyProcess, Core, Watched, Watcher};
+use crate::process::control::{AnyProcess, Core, Process, Watched, Watcher};
 use crate::signal::{Down, Exit, Signal};
 use std::sync::Arc;
 
 /// Runs `act` on both cores, locked in the order of the pids. The two must be different processes.
 pub(crate) fn with_both<R>(a: &AnyProcess, b: &AnyProcess, act: impl FnOnce(&mut Core, &mut Core) -> R) -> R {
+    with_cores(&**a, &**b, act)
+}
+
+/// As [`with_both`], for who has them otherwise.
+pub(crate) fn with_cores<R>(a: &dyn Process, b: &dyn Process, act: impl FnOnce(&mut Core, &mut Core) -> R) -> R {
     if a.head().pid < b.head().pid {
         let mut core_a = a.core();
         let mut core_b = b.core();

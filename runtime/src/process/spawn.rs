@@ -104,7 +104,8 @@ impl<'a, P: Send + 'static> ProcessBuilder<'a, P> {
         let parent = self.parent.expect("a process can be monitored by its parent only, and this one has none");
         let watcher = parent.process();
         let reference = parent.new_monitor(map);
-        let spawned = start((self.home, self.shard), &self.settings, Some(&watcher), Some(reference), body);
+        let monitor = Some((&watcher, reference));
+        let spawned = start((self.home, self.shard), &self.settings, Some(Parent::of(parent)), monitor, body);
         if spawned.is_err() {
             parent.demonitor_flush(reference);
         }
@@ -173,8 +174,8 @@ impl<P: Send + 'static> ProcessBuilder<'_, P> {
         F: FnOnce(Context<M>) -> Fut,
         Fut: Future<Output: IntoExitReason> + Send + 'static,
     {
-        let parent = self.parent.map(|parent| parent.process());
-        start((self.home, self.shard), &self.settings, parent.as_ref(), None, body)
+        let parent = self.parent.as_deref().map(Parent::of);
+        start((self.home, self.shard), &self.settings, parent, None, body)
     }
 
     /// As [`ProcessBuilder::spawn`]; the process is ended when the guard is dropped.
@@ -199,14 +200,26 @@ impl<P> fmt::Debug for ProcessBuilder<'_, P> {
     }
 }
 
+/// Who spawns: to be looked at, and to go into the link without being counted once more.
+struct Parent<'a> {
+    process: &'a dyn Process,
+    record: AnyProcess,
+}
+
+impl<'a> Parent<'a> {
+    fn of<P: Send + 'static>(context: &'a Context<P>) -> Self {
+        Self { process: &*context.control, record: context.process() }
+    }
+}
+
 /// Makes a process and starts it. The place from which this is called, through public functions alone, is noted as the
 /// one where it was spawned.
 #[track_caller]
 fn start<M, F, Fut>(
     (home, shard): (Arc<Home>, usize),
     settings: &Settings,
-    parent: Option<&AnyProcess>,
-    monitor: Option<MonitorRef>,
+    parent: Option<Parent<'_>>,
+    monitor: Option<(&AnyProcess, MonitorRef)>,
     body: F,
 ) -> Result<Address<M>, SpawnError>
 where
@@ -216,11 +229,11 @@ where
 {
     budget::charge();
     let site = home.shared.sites.number(Location::caller());
-    let control = create::<M>(&home, shard, settings, parent, site)?;
+    let control = create::<M>(&home, shard, settings, parent.as_ref().map(|parent| &parent.record), site)?;
     let (task, panic) = embody(&control, home, settings.system, body);
     attach(&control, &task, settings.trapping, panic);
     link_to_first(&control, settings, parent);
-    if let (Some(watcher), Some(reference)) = (parent, monitor) {
+    if let Some((watcher, reference)) = monitor {
         let process: AnyProcess = control.clone();
         joint::monitor_at_birth(watcher, &process, reference);
     }
@@ -323,32 +336,33 @@ pub(super) fn attach<M: Send + 'static>(control: &Control<M>, task: &Task, trapp
 }
 
 /// The link from birth, if there is to be one.
-fn link_to_first<M: Send + 'static>(control: &Arc<Control<M>>, settings: &Settings, parent: Option<&AnyProcess>) {
+fn link_to_first<M: Send + 'static>(control: &Arc<Control<M>>, settings: &Settings, parent: Option<Parent<'_>>) {
     if let Some(peer) = &settings.links {
-        link_at_birth(peer, control, |_| ExitReason::NoProcess);
+        link_at_birth(&**peer, AnyProcess::clone(peer), control, |_| ExitReason::NoProcess);
     } else if let Some(parent) = parent.filter(|_| settings.link_parent) {
-        link_at_birth(parent, control, ExitReason::clone);
+        link_at_birth(parent.process, parent.record, control, ExitReason::clone);
     }
 }
 
 /// A link from birth. A parent that was doomed meanwhile passes its fate on; any other process that is dead answers as to
 /// every link.
 fn link_at_birth<M: Send + 'static>(
-    peer: &AnyProcess,
+    peer: &dyn Process,
+    record: AnyProcess,
     control: &Arc<Control<M>>,
     answer: fn(&ExitReason) -> ExitReason,
 ) {
     let child: AnyProcess = control.clone();
     let (peer_pid, pid) = (peer.head().pid, control.head.pid);
-    let told = joint::with_both(peer, &child, |theirs, mine| {
-        let record = mine.links.insert(peer_pid, AnyProcess::clone(peer)).err();
+    let told = joint::with_cores(peer, &**control, |theirs, mine| {
+        let record = mine.links.insert(peer_pid, record).err();
         match &theirs.fate {
             Some(fate) => {
                 let exit = Exit { from: Some(peer_pid), reason: answer(fate), by_link: true };
-                (record, Some(mine.apply_exit(&control.head, exit)))
+                (record, None, Some((mine.apply_exit(&control.head, exit), child)))
             }
             // A child that is dead already tells its peer when its task runs, so that it needs the link all the same.
-            None => (theirs.links.insert(pid, AnyProcess::clone(&child)).err().or(record), None),
+            None => (record, theirs.links.insert(pid, child).err(), None),
         }
     });
     drop(told);

@@ -79,8 +79,8 @@ fn by_the_book(case: &Case) -> (Vec<Seen>, [char; 3]) {
     (log, up)
 }
 
-fn child(id: &str, restart: Restart) -> Settings {
-    Settings { restart, ..settings(id) }
+fn child(restart: Restart) -> Settings {
+    Settings { restart, ..settings() }
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn check(case: &Case, reason: &ExitReason) {
     let Case { strategy, restarts, fallen, restarted, fails } = case;
     let said = format!("{strategy:?} {restarts:?} {fallen} ends: {reason:?}; fails: {fails:?}");
     let flags = Flags { strategy: *strategy, intensity: 100, ..Flags::default() };
-    let children = [0, 1, 2].map(|at| (IDS[at], child(IDS[at], restarts[at])));
+    let children = [0, 1, 2].map(|at| (IDS[at], child(restarts[at])));
     let mut world = World::begun(flags, &children);
     assert_eq!(world.log(), [Seen::Start("a"), Seen::Start("b"), Seen::Start("c"), Seen::Begun], "{said}");
     if let Some(fails) = fails {

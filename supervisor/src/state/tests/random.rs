@@ -38,10 +38,10 @@ fn happens() -> impl Values<Value = Happens> {
     ]
 }
 
-fn child(id: &str, kind: u8) -> Settings {
+fn child(kind: u8) -> Settings {
     let restart = [Restart::Permanent, Restart::Transient, Restart::Temporary][usize::from(kind % 3)];
     let backs_off = kind & 64 != 0 && restart != Restart::Temporary;
-    Settings { restart, backoff: backs_off.then(Box::<Backoff>::default), ..settings(id) }
+    Settings { restart, backoff: backs_off.then(Box::<Backoff>::default), ..settings() }
 }
 
 fn apply(world: &mut World, what: &Happens) {
@@ -59,7 +59,7 @@ fn apply(world: &mut World, what: &Happens) {
         Happens::Restart(at) => drop(world.answer(Request::Restart(id(IDS[at])))),
         Happens::Delete(at) => drop(world.answer(Request::Delete(id(IDS[at])))),
         Happens::Add(at, kind) => {
-            let ticket = world.add(IDS[at], child(IDS[at], kind));
+            let ticket = world.add(IDS[at], child(kind));
             assert!(world.answers.remove(&ticket).is_some());
         }
     }
@@ -72,7 +72,7 @@ fn agrees(world: &World) {
         match child.standing {
             Standing::Up(process) => {
                 up += 1;
-                assert_eq!(world.alive.get(&process).copied(), Some(&*child.settings.id));
+                assert_eq!(world.alive.get(&process).copied(), Some(&*child.id()));
             }
             Standing::Stopped(_) => {}
             Standing::Again(Turn::At(at)) => assert!(world.machine.deadline().is_some_and(|deadline| deadline <= at)),
@@ -97,7 +97,7 @@ proptest! {
         story in proptest::collection::vec(happens(), 0..80),
     ) {
         let strategy = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne][which];
-        let children: Vec<_> = IDS.iter().zip(&kinds).map(|(id, kind)| (*id, child(id, *kind))).collect();
+        let children: Vec<_> = IDS.iter().zip(&kinds).map(|(id, kind)| (*id, child(*kind))).collect();
         let mut world = World::begun(Flags { strategy, intensity, ..Flags::default() }, &children);
         for what in &story {
             apply(&mut world, what);

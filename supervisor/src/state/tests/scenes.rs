@@ -8,7 +8,7 @@ use colloquium_runtime::ExitReason;
 use std::time::Duration;
 
 fn three(flags: Flags) -> World {
-    World::begun(flags, &["a", "b", "c"].map(|id| (id, settings(id))))
+    World::begun(flags, &["a", "b", "c"].map(|id| (id, settings())))
 }
 
 fn strategy(strategy: Strategy) -> Flags {
@@ -22,7 +22,7 @@ fn running(mut world: World) -> World {
 
 #[test]
 fn a_failing_first_start_is_undone_in_reverse_and_not_retried() {
-    let mut world = World::unborn(Flags::default(), &["a", "b", "c", "d"].map(|id| (id, settings(id))));
+    let mut world = World::unborn(Flags::default(), &["a", "b", "c", "d"].map(|id| (id, settings())));
     world.failing.insert("c", 1);
     world.event(Event::Begin);
     let reason = ExitReason::shutdown_with(FailedToStart { id: "c".into(), failure: no_spawn() });
@@ -101,7 +101,7 @@ fn the_supervisor_can_be_stopped_in_the_midst_of_retries() {
 }
 
 fn backing_off(backoff: Backoff) -> (&'static str, Settings) {
-    ("b", Settings { backoff: Some(Box::new(backoff)), ..settings("b") })
+    ("b", Settings { backoff: Some(Box::new(backoff)), ..settings() })
 }
 
 /// Makes `b` fail at once, whatever it waits for first; how long it waited.
@@ -116,7 +116,7 @@ fn fail_once(world: &mut World) -> Duration {
 
 #[test]
 fn a_child_that_backs_off_is_restarted_at_once_then_later_and_given_up_at_last() {
-    let others = [("a", settings("a")), backing_off(Backoff::default().give_up_after(6))];
+    let others = [("a", settings()), backing_off(Backoff::default().give_up_after(6))];
     let mut world = running(World::begun(Flags { intensity: 0, ..Flags::default() }, &others));
     assert_eq!(fail_once(&mut world), Duration::ZERO);
     assert_eq!(world.picture(), "a+ b+");
@@ -147,7 +147,7 @@ fn a_healthy_child_begins_anew() {
 #[test]
 fn a_given_up_child_may_be_left_failed_and_be_restarted_by_hand() {
     let child = backing_off(Backoff::default().give_up_after(1).leave_failed());
-    let mut world = running(World::begun(Flags::default(), &[("a", settings("a")), child]));
+    let mut world = running(World::begun(Flags::default(), &[("a", settings()), child]));
     world.fall("b", bad());
     assert_eq!(world.standing("b"), Some(Standing::Stopped(Rest::Failed)));
     assert_eq!((world.log(), world.picture().as_str()), (vec![], "a+ b-"));
@@ -158,7 +158,7 @@ fn a_given_up_child_may_be_left_failed_and_be_restarted_by_hand() {
 
 #[test]
 fn a_group_backs_off_as_a_whole() {
-    let children = [("a", settings("a")), backing_off(Backoff::default()), ("c", settings("c"))];
+    let children = [("a", settings()), backing_off(Backoff::default()), ("c", settings())];
     for (strategy, waiting, restarted) in [
         (Strategy::OneForOne, "a+ bb c+", vec![Seen::Start("b")]),
         (Strategy::RestForOne, "a+ bb c-", vec![Seen::Start("b"), Seen::Start("c")]),
@@ -176,7 +176,7 @@ fn a_group_backs_off_as_a_whole() {
 
 #[test]
 fn a_back_off_gives_way_to_a_restart_by_hand_and_to_a_stop() {
-    let children = [("a", settings("a")), backing_off(Backoff::default())];
+    let children = [("a", settings()), backing_off(Backoff::default())];
     let flags = strategy(Strategy::OneForAll);
     for by_hand in [true, false] {
         let mut world = World::begun(flags.clone(), &children);
@@ -211,9 +211,9 @@ fn failed_starts_of_a_child_that_backs_off_count_as_unhealthy() {
 #[test]
 fn a_stop_goes_from_right_to_left_and_each_child_has_its_time() {
     let children = [
-        ("a", Settings { shutdown: Shutdown::Infinity, ..settings("a") }),
-        ("b", Settings { shutdown: Shutdown::BrutalKill, ..settings("b") }),
-        ("c", Settings { shutdown: Shutdown::After(3 * SECOND), ..settings("c") }),
+        ("a", Settings { shutdown: Shutdown::Infinity, ..settings() }),
+        ("b", Settings { shutdown: Shutdown::BrutalKill, ..settings() }),
+        ("c", Settings { shutdown: Shutdown::After(3 * SECOND), ..settings() }),
     ];
     let mut world = running(World::begun(Flags::default(), &children));
     world.deaf.extend(["a", "c"]);
@@ -246,7 +246,7 @@ fn a_child_that_a_kill_does_not_end_is_reported_and_passed_over() {
 
 #[test]
 fn a_deadline_bounds_a_stop_whatever_the_children_do() {
-    let children = ["a", "b", "c"].map(|id| (id, Settings { shutdown: Shutdown::Infinity, ..settings(id) }));
+    let children = ["a", "b", "c"].map(|id| (id, Settings { shutdown: Shutdown::Infinity, ..settings() }));
     let mut world = running(World::begun(Flags::default(), &children));
     world.deaf.extend(["a", "b", "c"]);
     world.stuck.insert("b");
@@ -263,7 +263,7 @@ fn a_deadline_bounds_a_stop_whatever_the_children_do() {
 
 #[test]
 fn an_order_to_end_interrupts_the_first_start() {
-    let mut children = ["a", "b", "c"].map(|id| (id, settings(id)));
+    let mut children = ["a", "b", "c"].map(|id| (id, settings()));
     children[1].1.init = Some(10 * SECOND);
     let mut world = World::begun(Flags::default(), &children);
     assert_eq!(world.log(), [Seen::Start("a"), Seen::Start("b")]);
@@ -273,7 +273,7 @@ fn an_order_to_end_interrupts_the_first_start() {
 
 #[test]
 fn while_a_supervisor_ends_what_an_initialising_child_does_hurries_nothing() {
-    let mut children = ["a", "b", "c"].map(|id| (id, settings(id)));
+    let mut children = ["a", "b", "c"].map(|id| (id, settings()));
     children[1].1.init = Some(10 * SECOND);
     let mut world = World::begun(Flags::default(), &children);
     world.said("b", Word::Ready);
@@ -291,7 +291,7 @@ fn while_a_supervisor_ends_what_an_initialising_child_does_hurries_nothing() {
 
 #[test]
 fn a_supervisor_has_as_long_as_it_takes_to_start() {
-    let mut world = World::begun(Flags::default(), &[("s", Settings { init: Some(Duration::MAX), ..settings("s") })]);
+    let mut world = World::begun(Flags::default(), &[("s", Settings { init: Some(Duration::MAX), ..settings() })]);
     assert_eq!((world.picture().as_str(), world.machine.deadline()), ("ss", None));
     world.pass(1_000_000 * SECOND);
     world.said("s", Word::Ready);
@@ -300,7 +300,7 @@ fn a_supervisor_has_as_long_as_it_takes_to_start() {
 
 #[test]
 fn a_child_says_what_came_of_its_initialisation() {
-    let init = Settings { init: Some(10 * SECOND), ..settings("x") };
+    let init = Settings { init: Some(10 * SECOND), ..settings() };
     let failed = |failure| Some(Answer::Refused(Refusal::Failed(failure)));
     for (word, picture, answered) in [
         (Some(Word::Ready), "a+ b+ c+ x+", Some(Answer::Child(Some(4)))),
@@ -335,9 +335,9 @@ fn a_child_says_what_came_of_its_initialisation() {
 
 #[test]
 fn requests_are_answered_in_every_state_of_a_child() {
-    let mut world = running(World::begun(Flags::default(), &[("a", settings("a"))]));
+    let mut world = running(World::begun(Flags::default(), &[("a", settings())]));
     let up = world.process("a").expect("it is up");
-    let again = world.add("a", settings("a"));
+    let again = world.add("a", settings());
     assert_eq!(world.answers.remove(&again), Some(Answer::Refused(Refusal::AlreadyStarted(up))));
     assert_eq!(world.answer(Request::Restart(id("a"))), Answer::Refused(Refusal::Running));
     assert_eq!(world.answer(Request::Delete(id("a"))), Answer::Refused(Refusal::Running));
@@ -346,18 +346,18 @@ fn requests_are_answered_in_every_state_of_a_child() {
     }
     assert_eq!(world.answer(Request::Terminate(id("a"))), Answer::Done);
     assert_eq!(world.answer(Request::Terminate(id("a"))), Answer::Done, "stopped already");
-    let present = world.add("a", settings("a"));
+    let present = world.add("a", settings());
     assert_eq!(world.answers.remove(&present), Some(Answer::Refused(Refusal::AlreadyPresent)));
     world.failing.insert("a", 1);
     assert_eq!(world.answer(Request::Restart(id("a"))), Answer::Refused(Refusal::Failed(no_spawn())));
     assert_eq!(world.picture(), "a-", "it stays stopped");
     let answer = world.answer(Request::Restart(id("a")));
     assert_eq!(answer, Answer::Child(world.process("a")));
-    let significant = Settings { significant: true, restart: Restart::Transient, ..settings("s") };
+    let significant = Settings { significant: true, restart: Restart::Transient, ..settings() };
     let ticket = world.add("s", significant);
     let error = SpecError::SignificantIgnored("s".into());
     assert_eq!(world.answers.remove(&ticket), Some(Answer::Refused(Refusal::Spec(error))));
-    let temporary = world.add("t", Settings { restart: Restart::Temporary, ..settings("t") });
+    let temporary = world.add("t", Settings { restart: Restart::Temporary, ..settings() });
     assert!(matches!(world.answers.remove(&temporary), Some(Answer::Child(Some(_)))));
     assert_eq!(world.answer(Request::Terminate(id("t"))), Answer::Done);
     assert_eq!(world.picture(), "a+", "a temporary child's specification goes with it");
@@ -367,7 +367,7 @@ fn requests_are_answered_in_every_state_of_a_child() {
 
 #[test]
 fn ends_and_requests_in_the_midst_of_an_operation_wait_for_its_end() {
-    let mut children = ["a", "b", "c"].map(|id| (id, settings(id)));
+    let mut children = ["a", "b", "c"].map(|id| (id, settings()));
     children[1].1.init = Some(10 * SECOND);
     let mut world = World::begun(Flags::default(), &children);
     world.said("b", Word::Ready);
@@ -383,12 +383,12 @@ fn ends_and_requests_in_the_midst_of_an_operation_wait_for_its_end() {
 
 #[test]
 fn auto_shutdown_follows_the_ends_of_significant_children_only() {
-    let significant = |id, restart| (id, Settings { significant: true, restart, ..settings(id) });
+    let significant = |id, restart| (id, Settings { significant: true, restart, ..settings() });
     let children = [
-        ("a", settings("a")),
+        ("a", settings()),
         significant("s", Restart::Transient),
         significant("t", Restart::Temporary),
-        ("u", Settings { restart: Restart::Temporary, ..settings("u") }),
+        ("u", Settings { restart: Restart::Temporary, ..settings() }),
     ];
     let flags = |auto_shutdown| Flags { auto_shutdown, ..Flags::default() };
     let ended = |world: &World| world.log.last() == Some(&Seen::End(ExitReason::Shutdown));
@@ -422,8 +422,8 @@ fn auto_shutdown_follows_the_ends_of_significant_children_only() {
 #[test]
 fn a_sibling_stopped_for_anothers_sake_triggers_no_auto_shutdown() {
     let flags = Flags { auto_shutdown: AutoShutdown::AnySignificant, ..strategy(Strategy::OneForAll) };
-    let significant = Settings { significant: true, restart: Restart::Temporary, ..settings("t") };
-    let mut world = running(World::begun(flags, &[("a", settings("a")), ("t", significant)]));
+    let significant = Settings { significant: true, restart: Restart::Temporary, ..settings() };
+    let mut world = running(World::begun(flags, &[("a", settings()), ("t", significant)]));
     world.fall("a", bad());
     assert_eq!(world.log(), [Seen::Stop("t"), Seen::Gone("t"), Seen::Start("a")]);
 }
@@ -432,7 +432,7 @@ fn a_sibling_stopped_for_anothers_sake_triggers_no_auto_shutdown() {
 fn dynamic_children_are_bounded_found_by_process_and_stopped_together_under_one_clock() {
     let flags = Flags { dynamic: Some(3), ..Flags::default() };
     let mut world = running(World::begun(flags, &[]));
-    let child = Settings { restart: Restart::Temporary, ..settings("") };
+    let child = Settings { restart: Restart::Temporary, ..settings() };
     for id in ["x", "y", "z"] {
         world.add(id, child.clone());
     }

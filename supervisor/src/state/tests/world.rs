@@ -5,7 +5,6 @@ use crate::spec::{ChildKind, Flags, Settings};
 use crate::state::Machine;
 use colloquium_runtime::{ExitReason, SpawnError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -45,8 +44,8 @@ pub(super) struct World {
     next_ticket: Ticket,
 }
 
-pub(super) fn settings(id: &str) -> Settings {
-    Settings::new(id.into(), ChildKind::Worker)
+pub(super) fn settings() -> Settings {
+    Settings::new(ChildKind::Worker)
 }
 
 pub(super) fn bad() -> ExitReason {
@@ -89,7 +88,10 @@ impl World {
             next_ticket: 0,
         };
         for (id, settings) in children {
-            let key = world.machine.add(Arc::new(settings.clone()), world.now).expect("a good specification");
+            let key = world
+                .machine
+                .add(Some((*id).into()), settings.clone().into(), world.now)
+                .expect("a good specification");
             world.ids.insert(key, id);
         }
         world
@@ -203,7 +205,8 @@ impl World {
 
     pub(super) fn add(&mut self, id: &'static str, settings: Settings) -> Ticket {
         self.names.insert(self.next_ticket + 1, id);
-        self.ask(Request::Add(Arc::new(settings)))
+        let name = Some(id.into()).filter(|_| !id.is_empty());
+        self.ask(Request::Add(name, settings.into()))
     }
 
     pub(super) fn log(&mut self) -> Vec<Seen> {
