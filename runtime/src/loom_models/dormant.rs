@@ -8,6 +8,7 @@ use crate::process::latent::{Dormant, Origin, Peer};
 use crate::process::{dormant, ending, joint};
 use crate::runtime::Handle;
 use crate::scheduler::Home;
+use crate::sync::Mutex;
 use loom::thread;
 use std::sync::Arc;
 use std::task::Waker;
@@ -36,6 +37,8 @@ struct Latent {
     origin: Origin,
     runtime: Handle,
     peer: Address<u32>,
+    /// Whom it says it is linked to.
+    linked: Mutex<Option<Address<u32>>>,
     token: Arc<Token>,
 }
 
@@ -49,7 +52,7 @@ impl Dormant for Latent {
     }
 
     fn peer(&self) -> Option<Peer> {
-        Some(Peer::from(&self.peer))
+        self.linked.lock().as_ref().map(Peer::from)
     }
 
     fn waker(self: Arc<Self>) -> Waker {
@@ -60,7 +63,8 @@ impl Dormant for Latent {
 fn latent(home: &Arc<Home>) -> (Arc<Latent>, crate::pid::Pid) {
     let runtime = Handle::new(Arc::clone(home));
     let peer = Address::new(process(home, Mailbox::default()));
-    let latent = Arc::new(Latent { origin: Origin::new(), runtime: runtime.clone(), peer, token: Arc::default() });
+    let (linked, token) = (Mutex::new(Some(peer.clone())), Arc::default());
+    let latent = Arc::new(Latent { origin: Origin::new(), runtime: runtime.clone(), peer, linked, token });
     let pid = runtime.spawn_dormant(&latent, None).expect("room in the table");
     (latent, pid)
 }
@@ -68,9 +72,58 @@ fn latent(home: &Arc<Home>) -> (Arc<Latent>, crate::pid::Pid) {
 impl Latent {
     /// How its peer has it: as one without a control block, and as any other.
     fn links(&self, pid: crate::pid::Pid) -> (usize, bool) {
-        let core = self.peer.control.core();
-        (core.extra.as_ref().map_or(0, |extra| extra.latent.len()), core.links.contains(pid))
+        links(&self.peer, pid)
     }
+}
+
+fn links(peer: &Address<u32>, pid: crate::pid::Pid) -> (usize, bool) {
+    let core = peer.control.core();
+    (core.extra.as_ref().map_or(0, |extra| extra.latent.len()), core.links.contains(pid))
+}
+
+/// As a dispatch's record goes from a consumer that ends to another.
+#[test]
+fn a_latent_process_that_is_found_while_its_link_moves_has_the_new_link_or_is_seen_to_be_found() {
+    explore(|| {
+        let home = Home::detached();
+        let (latent, pid) = latent(&home);
+        latent.peer.send_linked(1, &*latent).expect("it lives").wake();
+        let other = Address::new(process(&home, Mailbox::default()));
+        let finder = {
+            let home = Arc::clone(&home);
+            thread::spawn(move || home.shared.table.get(pid).expect("it is there"))
+        };
+        let moves = || {
+            let mut linked = latent.linked.lock();
+            if latent.origin.is_made() {
+                return false;
+            }
+            *linked = None;
+            let link = latent.origin.link(pid);
+            drop(linked);
+            latent.peer.forget_dormant(link);
+            let mut linked = latent.linked.lock();
+            if latent.origin.is_made() {
+                return false;
+            }
+            *linked = Some(other.clone());
+            let sent = other.send_linked(2, &*latent).expect("it lives");
+            drop(linked);
+            sent.wake();
+            true
+        };
+        let moved = moves();
+        let found = finder.join().expect("looking does not fail");
+        let own = |peer: &Address<u32>| found.core().links.contains(peer.pid());
+        if moved {
+            assert_eq!((links(&other, pid), own(&other)), ((0, true), true));
+            assert_eq!((latent.links(pid), own(&latent.peer)), ((0, false), false));
+        } else {
+            // Both know of the old link, or neither does, and whoever moves it links the found one to the other.
+            assert_eq!(latent.links(pid), (0, own(&latent.peer)));
+            assert_eq!((links(&other, pid), own(&other)), ((0, false), false));
+        }
+    });
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl<M: Send + 'static> Address<M> {
         Call::new(self, make, None)
     }
 
-    /// Why the process ends or has ended, once that is certain; `None` while it lives, and once it has told everybody.
+    /// Why the process ends or has ended, once that is certain; `None` while it lives.
     #[must_use]
     pub fn fate(&self) -> Option<ExitReason> {
         self.control.core().fate.clone()
