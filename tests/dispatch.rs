@@ -431,16 +431,18 @@ fn a_killed_conversation_ends_its_dispatch_only() {
         let told = Arc::new(AtomicU64::new(0));
         let begun = group.dispatch(Job::UntilCancelled(Arc::clone(&told))).start();
         holder(&runtime, &group).await;
+        let first = group.supervisor().conversations();
         let waits = group.dispatch(Job::Double(1)).start();
-        let conversations = group.supervisor().conversations();
-        assert_eq!(conversations.len(), 2);
-        for conversation in conversations {
-            runtime.exit(conversation, ExitReason::Kill);
-        }
-        let error = begun.await.expect_err("killed");
-        assert_eq!((error.kind(), error.is_safe_to_retry()), (Conversation, false));
+        let both = group.supervisor().conversations();
+        assert_eq!((first.len(), both.len()), (1, 2));
+        // The one that waits first: the other's end would hand its consumer over to it.
+        let second = both.into_iter().find(|pid| *pid != first[0]).expect("it is there");
+        runtime.exit(second, ExitReason::Kill);
         let error = waits.await.expect_err("killed");
         assert_eq!((error.kind(), error.is_safe_to_retry()), (Conversation, true));
+        runtime.exit(first[0], ExitReason::Kill);
+        let error = begun.await.expect_err("killed");
+        assert_eq!((error.kind(), error.is_safe_to_retry()), (Conversation, false));
         until(&runtime, || told.load(Ordering::SeqCst) == 1).await;
         assert_eq!(group.dispatch(Job::Double(1)).await.expect("it goes on").into_output(), 2);
         assert_eq!(group.group().consumers()[0].starts, 1);

@@ -31,7 +31,7 @@ pub(crate) struct Seat<A> {
     pub(crate) half_open: bool,
     pub(crate) ejected_until: Option<Duration>,
     pub(crate) stuck: bool,
-    /// Its process is on its way out, as somebody found who sent to it.
+    /// Its process is on its way out, as somebody found who sent to it, or as it says itself.
     pub(crate) gone: bool,
     pub(crate) failed: bool,
     pub(crate) leaving: bool,
@@ -318,7 +318,7 @@ fn view<A: Occupant>(seat: &Seat<A>) -> ConsumerStateView {
     let started = seat.occupant.as_ref().map_or(0, Occupant::started).min(seat.taken);
     ConsumerStateView {
         id: seat.id,
-        pid: seat.occupant.as_ref().and_then(Occupant::process),
+        pid: seat.occupant.as_ref().filter(|_| !seat.gone).and_then(Occupant::process),
         tags: Arc::clone(&seat.tags),
         room: seat.room,
         queued: seat.taken - started,
