@@ -208,6 +208,12 @@ fn timeless(mut dump: SupervisionTree) -> SupervisionTree {
     }
     (dump.at_ms, dump.took_us, dump.runtime) = (0, 0, Default::default());
     dump.trees.iter_mut().chain(&mut dump.unsupervised).for_each(calm);
+    for concern in &mut dump.attention {
+        concern.for_ms = None;
+        if let Some(at) = concern.text.find(", oldest ") {
+            concern.text.truncate(at);
+        }
+    }
     dump
 }
 
