@@ -56,12 +56,25 @@ impl Clock {
 
     /// Nanoseconds since the runtime was made.
     pub(crate) fn now(&self) -> u64 {
-        let Some(base) = self.base else { return self.seen() };
-        let now = nanos(base.elapsed());
-        if now.saturating_sub(self.seen.load(Ordering::Relaxed)) >= MILLISECOND {
+        let now = self.peek();
+        self.take_note(now);
+        now
+    }
+
+    /// As [`Clock::now`], for those who reckon in durations: two divisions less.
+    #[inline]
+    pub(crate) fn uptime(&self) -> Duration {
+        let Some(base) = self.base else { return Duration::from_nanos(self.seen()) };
+        let uptime = base.elapsed();
+        self.take_note(nanos(uptime));
+        uptime
+    }
+
+    #[inline]
+    fn take_note(&self, now: u64) {
+        if self.base.is_some() && now.saturating_sub(self.seen()) >= MILLISECOND {
             self.note(now);
         }
-        now
     }
 
     /// As [`Clock::now`], by one who reads it over and over: without telling the others.

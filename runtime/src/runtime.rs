@@ -324,7 +324,7 @@ impl Handle {
     /// place of [`std::time::Instant`].
     #[must_use]
     pub fn now(&self) -> Duration {
-        Duration::from_nanos(self.shared().clock.now())
+        self.shared().clock.uptime()
     }
 
     /// A fresh source of random numbers. In a simulation they come from the seed; else from the system's.

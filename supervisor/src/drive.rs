@@ -174,14 +174,16 @@ impl Driver {
 
     /// Hands an event to the machine and does what it wants, until it wants nothing more.
     fn handle(&mut self, event: Event<Pid>) {
-        self.feed(event);
+        let now = self.runtime.now();
+        self.feed(event, now);
+        // The start that follows from an event is no later than that, as far as anybody asks; others are.
+        let mut at = Some(now);
         while let Some(action) = self.actions.pop_front() {
-            self.carry_out(action);
+            self.carry_out(action, &mut at);
         }
     }
 
-    fn feed(&mut self, event: Event<Pid>) {
-        let now = self.runtime.now();
+    fn feed(&mut self, event: Event<Pid>, now: Duration) {
         // Kept until the lock is free: dropping the last of a reason may run a destructor of a user's.
         let kept = match &event {
             Event::Ended(_, reason) | Event::End(reason, _) => Some(reason.clone()),
@@ -200,9 +202,9 @@ impl Driver {
         drop((litter, kept));
     }
 
-    fn carry_out(&mut self, action: Action<Pid>) {
+    fn carry_out(&mut self, action: Action<Pid>, at: &mut Option<Duration>) {
         match action {
-            Action::Start(child) => self.start(child),
+            Action::Start(child) => self.start(child, at.take()),
             Action::Tell { process, kill, watch } => self.tell(process, kill, watch),
             Action::Unwatch(process) => {
                 if let Some(monitor) = self.watched.swap_remove(&process) {
@@ -245,7 +247,8 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, child: Key) {
+    /// At that time, if one is given; else by the clock.
+    fn start(&mut self, child: Key, at: Option<Duration>) {
         let Some(start) = self.starts.get_mut(child) else { return };
         let event = match start.start(&mut self.ctx, &self.address) {
             Ok((process, subtree)) => {
@@ -256,7 +259,8 @@ impl Driver {
             }
             Err(error) => Event::NotStarted(child, StartFailure::Spawn(error)),
         };
-        self.feed(event);
+        let now = at.unwrap_or_else(|| self.runtime.now());
+        self.feed(event, now);
     }
 
     fn tell(&mut self, process: Pid, kill: bool, watch: bool) {
