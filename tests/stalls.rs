@@ -4,11 +4,15 @@ mod bounded;
 mod workers;
 
 use bounded::{next, until, within};
-use colloquium::{Address, Context, ExitReason, Handle, Pid, ReplyTo, Runtime, Stall, Whereabouts};
-use std::future::Future;
+use colloquium::{
+    Address, Context, DynamicSupervisor, ExitReason, Handle, Pid, ReplyTo, Restart, Runtime, Stall, Whereabouts,
+};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use workers::{SIZES, on_sizes, on_threads};
@@ -162,6 +166,35 @@ fn what_a_stuck_worker_has_in_hand_is_taken_over() {
         });
         assert_eq!(within(hog.expect("a process").ended()).await, ExitReason::Normal);
         until(|| spawned.is_set()).await;
+        within(runtime.shutdown(workers::LONG)).await.into_result().expect("nobody is wedged");
+    });
+}
+
+/// Nobody is woken for what a worker alone has in hand; if it gets stuck, it is run all the same: one newborn, one supervisor.
+#[test]
+fn the_only_thing_that_a_stuck_worker_has_in_hand_is_taken_over() {
+    on_sizes(&SIZES, async |model| {
+        let runtime = watched(model.runtime_info().workers.len());
+        let (born, supervised) = (Flag::default(), Flag::default());
+        let _released = [born.at_the_end(), supervised.at_the_end()];
+        let (alone, below) = (born.clone(), supervised.clone());
+        let parent = runtime.spawn(async move |mut ctx: Context<()>| {
+            let on_birth = alone.clone();
+            ctx.spawn(async move |_: Context<()>| on_birth.set()).expect("a process");
+            alone.spin();
+        });
+        assert_eq!(within(parent.expect("a process").ended()).await, ExitReason::Normal);
+        let dynamic = DynamicSupervisor::new(|_: Context<()>, flag: Flag| async move { flag.set() });
+        let dynamic = dynamic.restart(Restart::Temporary).start(&runtime).await.expect("it starts");
+        let supervisor = dynamic.supervisor().clone();
+        let starter = runtime.spawn(async move |_: Context<()>| {
+            let mut start = pin!(dynamic.start_child(below.clone()));
+            poll_fn(|cx| Poll::Ready(assert!(start.as_mut().poll(cx).is_pending()))).await;
+            below.spin();
+            start.await.expect("it was started");
+        });
+        assert_eq!(within(starter.expect("a process").ended()).await, ExitReason::Normal);
+        assert!(within(supervisor.stop(workers::LONG)).await.is_clean());
         within(runtime.shutdown(workers::LONG)).await.into_result().expect("nobody is wedged");
     });
 }

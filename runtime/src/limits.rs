@@ -31,6 +31,8 @@ pub(crate) const IO_TICK_POLLS: u32 = 16;
 pub(crate) const TICK: Duration = Duration::from_micros(100);
 /// Runs from the LIFO slot in a row before the queue gets its turn, so that a pair cannot starve the rest.
 pub(crate) const SLOT_RUNS: u32 = 256;
+/// The same while newborns wait: they are run before their memory has left the cache, and before another worker takes them.
+pub(crate) const SLOT_RUNS_OVER_NEWBORNS: u32 = 16;
 /// Runs from the LIFO slot that may go before system processes: one for who learns of an end, one for whom he hands on to, and as
 /// many again.
 pub(crate) const HANDED_ON: u32 = 4;
@@ -44,6 +46,8 @@ pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
 /// How long a worker without work lets pass between two looks at what the others have that it takes only after a while.
 pub(crate) const LOOK: Duration = Duration::from_micros(1);
+/// The same while one of them has newborns, whose time to be taken has not come yet.
+pub(crate) const LOOK_AT_NEWBORNS: Duration = Duration::from_micros(10);
 /// How long all workers are in one poll before one without work takes the system process that one of them has woken.
 pub(crate) const SYSTEM_PATIENCE: Duration = Duration::from_micros(2);
 /// After so long in one poll a worker counts as stuck, as far as its newborns and its LIFO slot are concerned.
@@ -115,7 +119,8 @@ pub(crate) const TRACE_LINES: usize = 2_000;
 
 const _: () = assert!(REDUCTIONS > TICK_POLLS && MAILBOX_KEEPS >= 4 && TOLD_PER_POLL > 0);
 const _: () = assert!(
-    SYSTEM_PATIENCE.as_nanos() < STUCK.as_nanos()
+    LOOK_AT_NEWBORNS.as_nanos() < PATIENCE.as_nanos()
+        && SYSTEM_PATIENCE.as_nanos() < STUCK.as_nanos()
         && STUCK.as_nanos() < PATIENCE.as_nanos()
         && PATIENCE.as_nanos() < SEARCH.as_nanos()
 );

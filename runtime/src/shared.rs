@@ -174,6 +174,7 @@ impl Remote {
             woken: queues.woken.stealer(),
             newborn: queues.newborn.stealer(),
             slot: CachePadded::new(Slot::new()),
+            system: CachePadded::new(Slot::new()),
             parker: Parker::new(),
             counters: CachePadded::default(),
             fresh: CachePadded::default(),

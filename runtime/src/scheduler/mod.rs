@@ -3,7 +3,11 @@
 //! A wake on a worker of the same runtime goes to that worker's LIFO slot, or to the end of its queue if the process was
 //! woken while it ran (it yields); a spawn goes to its queue of newborns, which is a queue of its own since others steal
 //! from it later and its owner takes the youngest first. A wake from any other thread goes to the injector. System
-//! processes go to a queue of their own, at which workers look first.
+//! processes come first: each worker has a slot for one that it has woken; the others go to a queue of their own, at which
+//! all workers look.
+//!
+//! What a worker will see to as soon as its poll is over, since it is the only thing there, wakes nobody for help: a process in a
+//! slot, a single newborn. Should that poll last, who searches at the time takes it, or else the overseer.
 pub(crate) mod fresh;
 pub(crate) mod idle;
 pub(crate) mod overseer;
@@ -106,6 +110,8 @@ pub(crate) struct Remote {
     /// Processes that were just spawned.
     pub(crate) newborn: Stealer<Task>,
     pub(crate) slot: CachePadded<Slot<Task>>,
+    /// A system process that this worker has woken.
+    pub(crate) system: CachePadded<Slot<Task>>,
     pub(crate) parker: Parker,
     pub(crate) counters: CachePadded<Counters>,
     /// Time-outs that have no timer yet.
@@ -228,10 +234,7 @@ impl Scheduler {
 /// Where the task cell sends a process that was woken.
 pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
     let unplaced = Local::with(|local| match local {
-        Some(local) if local.runs(task.metadata().pid) && !task.metadata().system => {
-            local.schedule(task, info.woken_while_running);
-            None
-        }
+        Some(local) if local.runs(task.metadata().pid) => local.schedule(task, info.woken_while_running),
         _ => Some(task),
     });
     if let Some(task) = unplaced {

@@ -88,7 +88,7 @@ fn sample(shared: &Shared, index: usize) -> Sample {
 fn rescue(home: &Arc<Home>, index: usize) {
     let (shared, scheduler) = (&home.shared, &home.shared.scheduler);
     let remote = &scheduler.remotes[index];
-    if let Some(task) = remote.slot.take() {
+    for task in [remote.slot.take(), remote.system.take()].into_iter().flatten() {
         inject(task);
     }
     for (from, mut waits) in remote.fresh.take_over(remote.ticked.load(Ordering::Relaxed), &shared.clock) {

@@ -8,7 +8,7 @@
 //! mostly it is (a child has ended, a caller waits), and has what that needs in its cache. Were each taken at sight, a
 //! supervisor that stops or restarts one child after the other would go from core to core with each.
 use crate::clock::nanos;
-use crate::limits::{LOOK, PATIENCE, STUCK, SYSTEM_PATIENCE};
+use crate::limits::{LOOK, LOOK_AT_NEWBORNS, PATIENCE, STUCK, SYSTEM_PATIENCE};
 use crate::scheduler::worker::taken;
 use crate::scheduler::{Remote, Scheduler, Task};
 use crossbeam_deque::Worker as Queue;
@@ -49,8 +49,8 @@ impl<'a> Watch<'a> {
         if now < self.next_look {
             return None;
         }
-        self.next_look = now + nanos(LOOK);
         let stolen = self.victims.iter_mut().find_map(|victim| victim.steal(now, into));
+        self.next_look = now + nanos(if self.is_hungry() { LOOK_AT_NEWBORNS } else { LOOK });
         stolen.or_else(|| self.take_system(now, scheduler))
     }
 
@@ -88,6 +88,11 @@ impl Victim<'_> {
                     return task;
                 }
             }
+        }
+        if now.saturating_sub(self.still_since) >= nanos(SYSTEM_PATIENCE)
+            && let Some(task) = self.remote.system.take()
+        {
+            return Some(task);
         }
         if stuck { self.remote.slot.take() } else { None }
     }

@@ -1,14 +1,16 @@
 //! Driver: a worker: takes the next process, polls it, looks at the clock now and then, and sleeps when there is nothing.
 mod queued;
+mod search;
 mod system;
 mod waits;
 
 use crate::clock::nanos;
-use crate::limits::{HANDED_ON, IO_TICK_POLLS, PARK, PEEK_POLLS, SEARCH, SLOT_RUNS, SPAWN_RUN, TICK, TICK_POLLS};
+use crate::limits::{
+    HANDED_ON, IO_TICK_POLLS, PARK, PEEK_POLLS, SLOT_RUNS, SLOT_RUNS_OVER_NEWBORNS, SPAWN_RUN, TICK, TICK_POLLS,
+};
 use crate::pid::Pid;
 use crate::process::ending::{caught, drop_caught, wake_caught};
 use crate::scheduler::idle::Idle;
-use crate::scheduler::watch::Watch;
 use crate::scheduler::{Counters, Home, OUTSIDE, Remote, Task, inject};
 use crate::simulation::simulator;
 use crate::timer::Entry;
@@ -44,11 +46,15 @@ pub(crate) struct Local {
     /// Whose turn it is, and how many of them are left in this round.
     newborns_turn: Cell<bool>,
     newborns_taken: Cell<u32>,
+    /// It has not found its queue of newborns empty since it last put one there.
+    has_newborns: Cell<bool>,
     quota: Cell<usize>,
     /// The process that is being polled.
     current: Cell<Option<Pid>>,
     /// Something was put into the slot since it was last emptied.
     slot_used: Cell<bool>,
+    /// The same of the slot for a system process.
+    system_used: Cell<bool>,
     slot_runs: Cell<u32>,
     /// Runs from the slot while system processes waited.
     handed_on: Cell<u32>,
@@ -125,21 +131,25 @@ impl Local {
         })
     }
 
-    /// Takes in a process that was woken.
+    /// Takes in a process that was woken; a system process that is not to be this worker's comes back.
     #[inline]
-    pub(crate) fn schedule(&self, task: Task, yielded: bool) {
+    pub(crate) fn schedule(&self, task: Task, yielded: bool) -> Option<Task> {
+        if task.metadata().system {
+            return if yielded { Some(task) } else { self.keep_system(task) };
+        }
         if yielded {
             let others = self.has_own_work();
             self.queues.woken.push(task);
             if others {
                 self.home.shared.scheduler.notify();
             }
-            return;
+            return None;
         }
         self.slot_used.set(true);
         if let Some(displaced) = self.remote.slot.put(task) {
             self.enqueue(displaced);
         }
+        None
     }
 
     fn enqueue(&self, task: Task) {
@@ -150,8 +160,12 @@ impl Local {
     /// Takes in a process that was just spawned.
     #[inline]
     pub(crate) fn enqueue_newborn(&self, task: Task) {
+        let others = self.has_own_work();
         self.queues.newborn.push(task);
-        self.home.shared.scheduler.notify();
+        self.has_newborns.set(true);
+        if others {
+            self.home.shared.scheduler.notify();
+        }
     }
 
     /// Whether this worker has somebody to run next, whom the process that it runs has woken.
@@ -171,7 +185,7 @@ impl Local {
     /// goes elsewhere) need not wait until a supervisor has seen to it.
     fn next(&self) -> Option<Task> {
         let scheduler = &self.home.shared.scheduler;
-        if !scheduler.system.is_empty() {
+        if self.system_used.get() || !scheduler.system.is_empty() {
             if self.slot_used.get() && self.handed_on.get() < HANDED_ON {
                 self.handed_on.set(self.handed_on.get() + 1);
                 return self.next_ordinary();
@@ -186,7 +200,8 @@ impl Local {
 
     /// As [`Local::next`], but for system processes.
     fn next_ordinary(&self) -> Option<Task> {
-        if self.slot_runs.get() < SLOT_RUNS
+        let most = if self.has_newborns.get() { SLOT_RUNS_OVER_NEWBORNS } else { SLOT_RUNS };
+        if self.slot_runs.get() < most
             && let Some(task) = self.take_slot()
         {
             self.slot_runs.set(self.slot_runs.get() + 1);
@@ -197,77 +212,15 @@ impl Local {
     }
 
     fn has_own_work(&self) -> bool {
-        self.slot_used.get() || !self.queues.woken.is_empty() || !self.queues.newborn.is_empty()
+        self.slot_used.get()
+            || self.system_used.get()
+            || !self.queues.woken.is_empty()
+            || !self.queues.newborn.is_empty()
     }
 
     fn take_injected(&self) -> Option<Task> {
         let injector = &self.home.shared.scheduler.injector;
         if injector.is_empty() { None } else { taken(|| injector.steal_batch_and_pop(&self.queues.woken)) }
-    }
-
-    /// Takes some of what another worker has queued and was woken.
-    fn steal_woken(&self) -> Option<Task> {
-        let remotes = self.home.shared.scheduler.remotes();
-        let me = self.home.index;
-        let victims = (1..remotes.len()).map(|distance| &remotes[(me + distance) % remotes.len()]);
-        let task = victims
-            .filter(|victim| !victim.woken.is_empty())
-            .find_map(|victim| taken(|| victim.woken.steal_batch_and_pop(&self.queues.woken)));
-        self.count_steal(task)
-    }
-
-    fn count_steal(&self, task: Option<Task>) -> Option<Task> {
-        if task.is_some() {
-            Counters::add(&self.remote.counters.steals, 1);
-        }
-        task
-    }
-
-    /// Looks everywhere for a while.
-    fn search(&self) -> Option<Task> {
-        let shared = &self.home.shared;
-        // Who lives by sockets finds its next work in the poller: what others have it sees at its last look before it sleeps.
-        if self.by_io.get() {
-            return None;
-        }
-        if !self.searching.get() {
-            if !shared.scheduler.idle.start_search() {
-                return None;
-            }
-            self.searching.set(true);
-        }
-        let began = shared.clock.peek();
-        let mut watch = Watch::new(self.home.index, shared.scheduler.remotes(), began);
-        loop {
-            if let Some(task) = self.next_ordinary().or_else(|| self.steal_woken()) {
-                return Some(task);
-            }
-            let now = shared.clock.peek();
-            if let Some(task) = watch.steal(now, &shared.scheduler, &self.queues.newborn) {
-                return self.count_steal(Some(task));
-            }
-            if now.saturating_sub(began) >= nanos(SEARCH) && !watch.is_hungry() {
-                return None;
-            }
-            (0..8).for_each(|_| std::hint::spin_loop());
-        }
-    }
-
-    /// Has found work: if nobody else searches now and there is more, another is woken for it.
-    #[inline]
-    fn stop_searching(&self) {
-        if self.searching.get() {
-            self.found();
-        }
-    }
-
-    #[cold]
-    fn found(&self) {
-        self.searching.set(false);
-        let scheduler = &self.home.shared.scheduler;
-        if scheduler.idle.stop_search() && scheduler.has_work() {
-            scheduler.notify();
-        }
     }
 
     fn poll(&self, task: Task) {
@@ -418,7 +371,7 @@ impl Local {
     /// The end of a spare thread's duty: what it has goes to the others.
     fn retire(&self) {
         self.arm_time_outs(true);
-        while let Some(task) = self.take_slot().or_else(|| self.take_queued()) {
+        while let Some(task) = self.take_slot().or_else(|| self.take_own_system()).or_else(|| self.take_queued()) {
             inject(task);
         }
         self.stop_searching();
@@ -469,9 +422,11 @@ fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnc
         queues,
         newborns_turn: Cell::new(false),
         newborns_taken: Cell::new(0),
+        has_newborns: Cell::new(false),
         quota: Cell::new(0),
         current: Cell::new(None),
         slot_used: Cell::new(false),
+        system_used: Cell::new(false),
         slot_runs: Cell::new(0),
         handed_on: Cell::new(0),
         system_left: Cell::new((OUTSIDE, 0)),

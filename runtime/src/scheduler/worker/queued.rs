@@ -36,6 +36,8 @@ impl Local {
         {
             return Some(task);
         }
-        self.queues.newborn.pop()
+        let task = self.queues.newborn.pop();
+        self.has_newborns.set(task.is_some());
+        task
     }
 }
