@@ -379,8 +379,9 @@ impl Local {
         self.kept_time.set(true);
         self.hand_over_timekeeping();
         let scheduler = &self.home.shared.scheduler;
-        if scheduler.io.unattended().is_some() {
-            // It may have been in the poller while all the others parked.
+        // Who brought work may have relied on this one, which was searching; and it may have been in the poller while all the others
+        // parked.
+        if scheduler.has_work() || scheduler.io.unattended().is_some() {
             scheduler.notify();
         }
     }
