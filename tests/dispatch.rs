@@ -50,6 +50,10 @@ fn a_crash_reroutes_the_message_to_another_consumer() {
         assert_eq!(outcome.rerouted_from().len(), 1);
         assert_eq!(outcome.reroute_timings().len(), 1);
         assert_ne!(outcome.rerouted_from()[0], outcome.delivered_to(), "never back while another is there");
+        let views = group.group().consumers();
+        let crashed =
+            views.iter().find(|view| view.id == outcome.rerouted_from()[0]).expect("it is still in the group");
+        assert!(crashed.pid.is_none() || crashed.starts == 2, "not up before it is started anew: {crashed:?}");
         until(&runtime, || group.group().consumers().iter().all(ConsumerStateView::is_eligible)).await;
         assert_eq!(group.group().snapshot().totals.restarts, 1);
         assert_eq!(group.group().snapshot().totals.crashed, 1);

@@ -32,7 +32,8 @@ impl fmt::Display for ConsumerId {
 pub struct ConsumerStateView {
     /// Who.
     pub id: ConsumerId,
-    /// Its process, while it is up.
+    /// Its process, while it is up: `None` from the moment it is known to be on its way out, which may be before the process is
+    /// gone, until its successor is up.
     pub pid: Option<Pid>,
     /// What it was registered with, for routing by affinity.
     pub tags: Arc<[Arc<str>]>,

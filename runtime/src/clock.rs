@@ -72,7 +72,7 @@ impl Clock {
 
     #[inline]
     fn take_note(&self, now: u64) {
-        if self.base.is_some() && now.saturating_sub(self.seen()) >= MILLISECOND {
+        if now.saturating_sub(self.seen()) >= MILLISECOND {
             self.note(now);
         }
     }

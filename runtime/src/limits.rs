@@ -48,12 +48,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
 pub(crate) const LOOK: Duration = Duration::from_micros(1);
 /// The same while one of them has newborns, whose time to be taken has not come yet.
 pub(crate) const LOOK_AT_NEWBORNS: Duration = Duration::from_micros(10);
-/// How long all workers are in one poll before one without work takes the system process that one of them has woken.
+/// How long all workers are in one poll before one without work takes a system process from the queue that all share. What a
+/// worker has in its own slot for such is taken when that worker alone is in one poll for as long.
 pub(crate) const SYSTEM_PATIENCE: Duration = Duration::from_micros(2);
 /// After so long in one poll a worker counts as stuck, as far as its newborns and its LIFO slot are concerned.
 pub(crate) const STUCK: Duration = Duration::from_micros(5);
 /// How long a process may run without awaiting, unless the builder says otherwise: many times what the budget of a poll
-/// takes, and what those who wait behind it hardly notice. The overseer looks at each worker twice in that time.
+/// takes, and what those who wait behind it hardly notice. The overseer looks at each worker four times in that time.
 pub(crate) const STALL: Duration = Duration::from_millis(10);
 /// The longest such limit in milliseconds, which is as good as none: an hour.
 pub(crate) const STALL_MOST_MILLIS: usize = 3_600_000;

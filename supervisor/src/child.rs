@@ -235,8 +235,8 @@ impl<M: Send + 'static> ChildBuilder<M> {
         self
     }
 
-    /// How long it has to say that it is ready. For a child that says so: 30 s unless given, and for a supervisor as long as it
-    /// takes.
+    /// How long it has to say that it is ready, from just before it is spawned. For a child that says so: 30 s unless given, and
+    /// for a supervisor as long as it takes.
     pub fn init_within(mut self, time: Duration) -> Self {
         self.settings.init = Some(time);
         self

@@ -176,7 +176,8 @@ impl Driver {
     fn handle(&mut self, event: Event<Pid>) {
         let now = self.runtime.now();
         self.feed(event, now);
-        // The start that follows from an event is no later than that, as far as anybody asks; others are.
+        // The first start counts from the event: a clock read just before it would show what it takes to get there, microseconds
+        // at most. Later ones come after a start function that may have taken long, and read the clock.
         let mut at = Some(now);
         while let Some(action) = self.actions.pop_front() {
             self.carry_out(action, &mut at);

@@ -126,6 +126,17 @@ impl Stage {
         sockets
     }
 
+    /// `Local::retire`.
+    fn retire(&self, searching: bool) {
+        if searching && self.idle.stop_search() && self.work.load(Ordering::Relaxed) {
+            self.notify();
+        }
+        let unattended = self.made.load(Ordering::Acquire) && self.turn.unattended().is_some();
+        if self.work.load(Ordering::Relaxed) || unattended {
+            self.notify();
+        }
+    }
+
     /// `Local::run`, of a worker with `ticks` to come before it has nothing to do: each looks into the poller.
     fn work(&self, me: usize, ticks: u64) {
         for tick in 1..=ticks {
@@ -233,15 +244,32 @@ fn a_spare_thread_that_retires_leaves_no_socket_to_nobody() {
         let mut searching = false;
         let sockets = stage.sleep(1, &mut searching);
         stage.count(sockets);
-        // `Local::retire`.
-        if searching && stage.idle.stop_search() && stage.work.load(Ordering::Relaxed) {
-            stage.notify();
-        }
-        if stage.turn.unattended().is_some() {
-            stage.notify();
-        }
+        stage.retire(searching);
         stage.system.ready();
         worker.join().expect("the worker attends to what is left");
+    });
+}
+
+/// Who brings work wakes nobody while a spare thread searches. If that is dismissed when its last look before sleep has shown it
+/// the work, it is the one to wake somebody.
+#[test]
+fn a_spare_thread_that_retires_leaves_no_work_to_nobody() {
+    explore(|| {
+        let stage = Stage::new(2, 1);
+        stage.made.store(false, Ordering::Release);
+        let mut searching = stage.idle.start_search();
+        assert!(searching);
+        let worker = stage.worker(0, 0);
+        let spare = {
+            let stage = Arc::clone(&stage);
+            thread::spawn(move || {
+                stage.sleep(1, &mut searching);
+                stage.retire(searching);
+            })
+        };
+        stage.inject();
+        worker.join().expect("the worker does what there is");
+        spare.join().expect("the spare thread does not fail");
     });
 }
 

@@ -15,6 +15,10 @@
 //! entry would wait for the next push.
 //!
 //! Whoever is taken off the list by another is counted as searching from that moment on, on its behalf.
+//!
+//! A spare thread that is dismissed searches no more without having found anything: between its last look and its end others may
+//! have brought work and woken nobody, since it searched. It looks once more after it has left `searching`, and wakes one
+//! if there is work.
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 

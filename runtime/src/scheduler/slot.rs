@@ -1,5 +1,5 @@
 //! Shared: the LIFO slot: the process that its worker runs next, since it was just sent something that is still in the
-//! cache.
+//! cache. A worker has two: one for processes, and one for a system process (decision 0078).
 //!
 //! One cell that is exchanged as a whole. Its owner puts in and takes out; another worker may take out as well (of a worker
 //! that is stuck in one poll), so that whoever gets the process is decided by the exchange.

@@ -3,10 +3,12 @@
 //! Woken processes are stolen at sight. Newborns are left to their worker for a while, in whose cache they are: most run
 //! for less time than moving them takes, and their memory would be freed on the wrong core. They are taken when they have
 //! stood there for longer, or when their worker is stuck in one poll. So is what is in the LIFO slot of a stuck worker.
+//! Who searches while newborns wait looks at longer intervals: each look takes lines from the one who is about to run them.
 //!
 //! System processes, too, are left to the workers that poll: whoever has woken one takes it as soon as its poll is over, which
 //! mostly it is (a child has ended, a caller waits), and has what that needs in its cache. Were each taken at sight, a
-//! supervisor that stops or restarts one child after the other would go from core to core with each.
+//! supervisor that stops or restarts one child after the other would go from core to core with each. One stands in its worker's
+//! own slot (decision 0078), of which nobody is told; it is taken when that worker's poll lasts.
 use crate::clock::nanos;
 use crate::limits::{LOOK, LOOK_AT_NEWBORNS, PATIENCE, STUCK, SYSTEM_PATIENCE};
 use crate::scheduler::worker::taken;
