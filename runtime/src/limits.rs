@@ -44,6 +44,11 @@ pub(crate) const SEARCH: Duration = Duration::from_micros(50);
 /// How long newborn processes stand in another worker's queue before a worker without work takes some. Most live shorter,
 /// and moving one to another core's cache costs more than running it.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
+/// How long a worker that has taken some of what was woken on others lets pass before it takes few again: while these stand where
+/// they are, their worker may come to them, or give them more to do at one go.
+pub(crate) const WOKEN_PATIENCE: Duration = Duration::from_micros(10);
+/// With so many that are ready to run, a worker has more to do than it soon will, and others take their share at once.
+pub(crate) const MANY: usize = 16;
 /// How long a worker without work lets pass between two looks at what the others have that it takes only after a while.
 pub(crate) const LOOK: Duration = Duration::from_micros(1);
 /// The same while one of them has newborns, whose time to be taken has not come yet.
@@ -124,5 +129,6 @@ const _: () = assert!(
         && SYSTEM_PATIENCE.as_nanos() < STUCK.as_nanos()
         && STUCK.as_nanos() < PATIENCE.as_nanos()
         && PATIENCE.as_nanos() < SEARCH.as_nanos()
+        && WOKEN_PATIENCE.as_nanos() < SEARCH.as_nanos()
 );
 const _: () = assert!(KILL_MARGIN.as_nanos() < DROP_GRACE.as_nanos());

@@ -1,8 +1,9 @@
 //! Driver: how a worker without work watches the others, and when it takes from them what it had better leave them.
 //!
-//! Woken processes are stolen at sight. Newborns are left to their worker for a while, in whose cache they are: most run
-//! for less time than moving them takes, and their memory would be freed on the wrong core. They are taken when they have
-//! stood there for longer, or when their worker is stuck in one poll. So is what is in the LIFO slot of a stuck worker.
+//! Woken processes are stolen at sight by who has not just done so, or where many wait (decision 0079). Newborns are left to
+//! their worker for a while, in whose cache they are: most run for less time than moving them takes, and their memory would be
+//! freed on the wrong core. They are taken when they have stood there for longer, or when their worker is stuck in one poll.
+//! So is what is in the LIFO slot of a stuck worker.
 //! Who searches while newborns wait looks at longer intervals: each look takes lines from the one who is about to run them.
 //!
 //! System processes, too, are left to the workers that poll: whoever has woken one takes it as soon as its poll is over, which

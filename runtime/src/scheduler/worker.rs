@@ -61,6 +61,8 @@ pub(crate) struct Local {
     /// Who had woken a system process that was left to him, and in which of his polls.
     system_left: Cell<(usize, u64)>,
     searching: Cell<bool>,
+    /// When it last took some that had been woken on another.
+    stole_at: Cell<u64>,
     polls_to_tick: Cell<u32>,
     tick_polls: Cell<u32>,
     ticked_at: Cell<u64>,
@@ -353,7 +355,7 @@ impl Local {
                     return self.retire();
                 }
             }
-            match self.next().or_else(|| self.steal_woken()).or_else(|| self.search()) {
+            match self.next().or_else(|| self.search()) {
                 Some(task) => {
                     self.stop_searching();
                     self.hand_over_timekeeping();
@@ -440,6 +442,7 @@ fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnc
         kept_time: Cell::new(false),
         on_duty: Cell::new(false),
         woken: Cell::new(Vec::new()),
+        stole_at: Cell::new(0),
         by_io: Cell::new(false),
     };
     LOCAL.with(|cell| run(cell.get_or_init(|| local)));

@@ -1,19 +1,26 @@
 //! Driver: a worker that has run out of work looks for some everywhere, and takes from others.
 use crate::clock::nanos;
-use crate::limits::SEARCH;
+use crate::limits::{MANY, SEARCH, WOKEN_PATIENCE};
 use crate::scheduler::watch::Watch;
 use crate::scheduler::worker::{Local, taken};
 use crate::scheduler::{Counters, Task};
 
 impl Local {
-    /// Takes some of what another worker has queued and was woken.
-    pub(super) fn steal_woken(&self) -> Option<Task> {
-        let remotes = self.home.shared.scheduler.remotes();
-        let me = self.home.index;
+    /// Takes some of what another worker has queued and was woken; but few only if it has not just done so (decision 0079).
+    fn steal_woken(&self) -> Option<Task> {
+        let shared = &self.home.shared;
+        let (remotes, me) = (shared.scheduler.remotes(), self.home.index);
         let victims = (1..remotes.len()).map(|distance| &remotes[(me + distance) % remotes.len()]);
-        let task = victims
-            .filter(|victim| !victim.woken.is_empty())
-            .find_map(|victim| taken(|| victim.woken.steal_batch_and_pop(&self.queues.woken)));
+        let mut now = None;
+        let task = victims.filter(|victim| !victim.woken.is_empty()).find_map(|victim| {
+            let now = *now.get_or_insert_with(|| shared.clock.peek());
+            let has_just = now.saturating_sub(self.stole_at.get()) < nanos(WOKEN_PATIENCE);
+            if has_just && victim.woken.len() + victim.newborn.len() < MANY {
+                return None;
+            }
+            self.stole_at.set(now);
+            taken(|| victim.woken.steal_batch_and_pop(&self.queues.woken))
+        });
         self.count_steal(task)
     }
 
@@ -27,13 +34,13 @@ impl Local {
     /// Looks everywhere for a while.
     pub(super) fn search(&self) -> Option<Task> {
         let shared = &self.home.shared;
-        // Who lives by sockets finds its next work in the poller: what others have it sees at its last look before it sleeps.
+        // Who lives by sockets finds its next work in the poller.
         if self.by_io.get() {
-            return None;
+            return self.steal_woken();
         }
         if !self.searching.get() {
             if !shared.scheduler.idle.start_search() {
-                return None;
+                return self.steal_woken();
             }
             self.searching.set(true);
         }
