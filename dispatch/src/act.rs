@@ -97,11 +97,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let Act { leave, park, gone, caller, handler, nudge, end, dead, timing, blamed, now, size } = act;
         let group = &self.group;
         let letter = dead.map(|kind| DeadLetter {
-            id: self.request.id,
+            id: self.id(),
             message: self.message.clone(),
             kind,
             attempts: inner.history.to_vec(),
-            key: self.request.key,
+            key: self.key,
             at: now.unwrap_or_else(|| group.runtime.now()),
         });
         let forgotten = letter.map(|letter| group.dead.lock().push(letter, size));
@@ -125,13 +125,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         group.finish(settled, leave.is_some() || park.is_some());
         drop((gone, forgotten));
         if let Some((process, times, poisoned)) = blamed {
-            group.blamed(process, self.request.id, times, poisoned);
+            group.blamed(process, self.id(), times, poisoned);
         }
         if let Some(span) = self.span.as_ref().filter(|_| leave.is_some()) {
             self.tell_span(span);
         }
         if let Some(kind) = dead {
-            tracing::warn!(group = %group.name, message = self.request.id, %kind, "dead letter");
+            tracing::warn!(group = %group.name, message = self.id(), %kind, "dead letter");
         }
         if let Some(parting) = end {
             self.part(parting);

@@ -74,11 +74,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Carried<M> for Record<M, R> {
     }
 
     fn id(&self) -> u64 {
-        self.request.id
+        self.id()
     }
 
     fn deadline(&self) -> Duration {
-        self.request.deadline
+        self.deadline
     }
 
     fn runtime(&self) -> &Handle {
@@ -94,7 +94,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Carried<M> for Record<M, R> {
     }
 
     fn parent(&self) -> Option<u64> {
-        self.request.parent
+        self.parent
     }
 
     fn begin_blocking(&self) {
@@ -262,7 +262,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
         spare: &mut Option<Arc<Process<M, R>>>,
         now: Option<Duration>,
     ) -> Option<Self> {
-        if !record.start(attempt, now.unwrap_or_else(|| record.group.runtime.now())) {
+        if !record.start(attempt, now.unwrap_or_else(|| record.group.runtime.stamp())) {
             return None;
         }
         process.count_start();
@@ -321,9 +321,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
     /// Runs one poll of its handler: what that begins inherits what is its own.
     #[inline]
     pub(crate) fn within<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let request = &self.record.request;
         let Some(process) = &self.process else { return poll() };
-        let inherited = Inherited::new(process.pid(), request.deadline, request.id);
+        let inherited = Inherited::new(process.pid(), self.record.deadline, self.record.id());
         match &self.record.span {
             None => inherited.within(poll),
             Some(span) => span.in_scope(|| inherited.within(poll)),
@@ -340,7 +339,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
         if let Some(process) = self.process.take() {
             process.count_end(false);
         }
-        self.record.stopped(self.attempt, self.record.group.runtime.now());
+        self.record.stopped(self.attempt, self.record.group.runtime.stamp());
     }
 
     /// Its handler has returned.
@@ -349,7 +348,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
         if let Some(process) = &process {
             process.count_end(result.is_ok());
         }
-        let at = self.record.group.runtime.now();
+        let at = self.record.group.runtime.stamp();
         let unlinked = match result {
             Ok(output) => self.record.completed(self.attempt, output, at),
             Err(failure) => {
@@ -369,7 +368,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Drop for Open<M, R> {
             self.record.interrupted(self.attempt, End::OwnPanic);
         } else if process.address.is_alive() {
             let failure = Failure::retry("the consumer dropped the delivery unanswered");
-            let now = self.record.group.runtime.now();
+            let now = self.record.group.runtime.stamp();
             self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now);
         } else {
             let reason = process.address.fate().unwrap_or(ExitReason::Killed);

@@ -198,7 +198,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             Ok(choice) => choice,
             Err(kind) => return Err(refuse(kind, message, None)),
         };
-        let now = group.runtime.now();
+        let now = group.runtime.stamp();
         let caller = group.runtime.current();
         let inherited = Inherited::current();
         let mut deadline = now.saturating_add(asked.deadline.unwrap_or(group.options.deadline));
@@ -206,22 +206,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
         if let Some(wanted) = inherited.zip(caller).and_then(|(work, caller)| work.deadline_for(caller)) {
             deadline = deadline.min(wanted);
         }
-        let request = Request {
-            id: asked.id.unwrap_or_else(|| group.number()),
-            parent: inherited.map(|work| work.id()),
-            key,
-            deadline,
-            choice,
-            caller,
-            slot: asked.slot,
-        };
         let options = &group.options;
+        // A span is to have the number before the message is let in.
+        let id = if options.spans { asked.id.or_else(|| Some(group.yard().number())) } else { asked.id };
+        let parent = inherited.map(|work| work.id());
+        let request = Request { id, key, deadline, choice, caller, slot: asked.slot };
         let terms =
             Terms { at_most_once: asked.at_most_once, accepted, attempts: options.attempts, poison: options.poison };
-        let span = if options.spans { Some(span(group, &request)) } else { None };
+        let span = if options.spans { Some(span(group, id, parent, key)) } else { None };
         let under = if self.supervisor.set.is(&group.conversations) { None } else { Some(self.supervisor.set.clone()) };
-        let record = Arc::new(Record::new(message, Arc::clone(group), request, terms, span, under));
-        match record.begin(self.executor.isolated, now) {
+        let record = Arc::new(Record::new(message, Arc::clone(group), parent, &request, terms, span, under));
+        match record.begin(request, self.executor.isolated, now) {
             Ok(()) => Ok(record),
             Err(refusal) => {
                 let retry_after =
@@ -296,9 +291,13 @@ impl<'a, M: Send + Sync + 'static, R: Send + 'static> Dispatch<'a, M, R> {
 
 /// The span of a dispatch, below the one that its caller is in.
 #[cold]
-fn span<M: Send + Sync + 'static, R: Send + 'static>(group: &Group<M, R>, request: &Request) -> Box<tracing::Span> {
+fn span<M: Send + Sync + 'static, R: Send + 'static>(
+    group: &Group<M, R>,
+    id: Option<u64>,
+    parent: Option<u64>,
+    key: Option<u64>,
+) -> Box<tracing::Span> {
     use tracing::field::Empty;
-    let Request { id, parent, key, .. } = *request;
     let span = tracing::info_span!(
         "dispatch", group = %group.name, message = id, parent = Empty, key = Empty, attempt = Empty, outcome = Empty
     );

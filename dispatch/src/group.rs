@@ -22,7 +22,7 @@ use indexmap::IndexMap;
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxBuildHasher;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -86,7 +86,6 @@ pub(crate) struct Group<M, R> {
     /// Set when it is started.
     pub(crate) stem: OnceLock<Stem>,
     yard: Mutex<YardOf<M, R>>,
-    numbers: AtomicU64,
     /// Those who wait for messages to be done with: the group drains, or a consumer leaves.
     watching: Mutex<Vec<Waker>>,
     watched: AtomicBool,
@@ -157,7 +156,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             room,
             stem: OnceLock::new(),
             yard: Mutex::new(yard),
-            numbers: AtomicU64::new(0),
             watching: Mutex::default(),
             watched: AtomicBool::new(false),
             reserving: AtomicBool::new(false),
@@ -173,10 +171,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     /// The yard, unless it cannot be had in that time.
     pub(crate) fn try_yard_for(&self, patience: Duration) -> Option<MutexGuard<'_, YardOf<M, R>>> {
         self.yard.try_lock_for(patience)
-    }
-
-    pub(crate) fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn chance(&self) -> u64 {
@@ -235,7 +229,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
 
     #[cold]
     fn grant_some(&self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
-        let now = self.runtime.now();
+        let now = self.runtime.stamp();
         for grant in grants {
             match grant.place {
                 Some(place) => grant.ticket.granted(place, now),

@@ -76,7 +76,7 @@ impl World {
         let mut all = Vec::new();
         for number in 0..messages {
             let mut slot = None;
-            let entered = yard.enter(request(number), number, false, NOW, |_, at| slot = Some(at));
+            let entered = yard.enter(request(number), number, false, NOW, |_, at, _| slot = Some(at));
             let mut machine = Machine::new(terms);
             let placed = matches!(entered, Entered::Out(_)) && machine.assigned();
             let inner = Inner { machine, verdicts: Vec::new(), placed };
@@ -214,7 +214,7 @@ impl World {
 
 fn request(number: usize) -> Request {
     let id = number as u64;
-    Request { id, parent: None, key: None, deadline: Duration::MAX, choice: Choice::Any, caller: None, slot: None }
+    Request { id: Some(id), key: None, deadline: Duration::MAX, choice: Choice::Any, caller: None, slot: None }
 }
 
 /// Runs each on a thread of its own.

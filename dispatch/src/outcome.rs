@@ -144,7 +144,7 @@ pub struct Attempt {
     pub reached: Reached,
     /// Why it came no further: what the handler returned, or why the consumer ended.
     pub reason: Option<ExitReason>,
-    /// When it was sent, in the runtime's time.
+    /// When it was sent, in the runtime's time. This and the others are [stamps](colloquium_runtime::Handle::stamp): true to a microsecond, and in order.
     pub sent: Duration,
     /// When a handler began with it.
     pub begun: Option<Duration>,

@@ -25,7 +25,7 @@ use colloquium_runtime::{DormantLink, ExitReason, Origin, Pid};
 use colloquium_supervisor::{ChildrenSet, DormantSeat};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use tracing::Span;
@@ -39,8 +39,12 @@ pub(crate) type Assigned<M, R> = Place<Seat<M, R>>;
 pub(crate) struct Record<M, R> {
     pub(crate) message: Arc<M>,
     pub(crate) group: Arc<Group<M, R>>,
-    pub(crate) request: Request,
-    /// The number in the yard; written under the yard's lock before anybody else can see the record.
+    /// The message in whose handling this one was dispatched.
+    pub(crate) parent: Option<u64>,
+    pub(crate) key: Option<u64>,
+    pub(crate) deadline: Duration,
+    /// Its number; like its place in the yard, written under the yard's lock before anybody else can see the record.
+    id: AtomicU64,
     slot: AtomicUsize,
     /// Handlers' closures that run on threads for blocking work; see `record/blocking.rs`.
     blocking: AtomicU32,
@@ -118,7 +122,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     pub(crate) fn new(
         message: Arc<M>,
         group: Arc<Group<M, R>>,
-        request: Request,
+        parent: Option<u64>,
+        request: &Request,
         terms: Terms,
         span: Option<Box<Span>>,
         under: Option<ChildrenSet>,
@@ -147,7 +152,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         Self {
             message,
             group,
-            request,
+            parent,
+            key: request.key,
+            deadline: request.deadline,
+            id: AtomicU64::new(0),
             slot: AtomicUsize::new(usize::MAX),
             blocking: AtomicU32::new(0),
             span,
@@ -157,8 +165,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         }
     }
 
-    pub(crate) fn set_slot(&self, slot: usize) {
+    pub(crate) fn set_slot(&self, slot: usize, id: u64) {
         self.slot.store(slot, Ordering::Relaxed);
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
     }
 
     pub(crate) fn slot(&self) -> usize {
@@ -171,7 +184,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         if inner.attempt != attempt || inner.machine.phase() != Phase::Queued {
             return false;
         }
-        if self.request.deadline <= now {
+        if self.deadline <= now {
             let mut act = Act::NONE;
             inner.decide(DispatchErrorKind::DeadlineExceeded, &mut act);
             self.run(inner, act);
@@ -180,7 +193,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let Start::Go(verdict) = inner.machine.start() else { return false };
         inner.interrupted = None;
         if let Some(last) = inner.history.last_mut() {
-            (last.reached, last.begun) = (Reached::Started, Some(now));
+            // Stamps of two threads may be a microsecond apart; what is told of one delivery is in order.
+            (last.reached, last.begun) = (Reached::Started, Some(now.max(last.sent)));
         }
         let caller = inner.tell(verdict);
         drop(inner);
@@ -365,7 +379,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
 
     fn close(&mut self, reached: Reached, reason: Option<ExitReason>, now: Duration) {
         if let Some(last) = self.history.last_mut() {
-            (last.reached, last.reason, last.over) = (reached, reason, Some(now));
+            let over = now.max(last.begun.unwrap_or(last.sent));
+            (last.reached, last.reason, last.over) = (reached, reason, Some(over));
         }
     }
 

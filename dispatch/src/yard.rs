@@ -72,9 +72,8 @@ pub(crate) enum Refusal {
 /// One message, as it comes in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
-    pub(crate) id: u64,
-    /// The message in whose handling this one was dispatched.
-    pub(crate) parent: Option<u64>,
+    /// A number of its own, if it has brought one.
+    pub(crate) id: Option<u64>,
     pub(crate) key: Option<u64>,
     pub(crate) deadline: Duration,
     pub(crate) choice: Choice,
@@ -108,6 +107,8 @@ pub(crate) struct Yard<T, A> {
     pub(crate) breaker: Breaker,
     breaker_since: Duration,
     chance: Chance,
+    /// The last number that was given to a message.
+    numbers: u64,
     pub(crate) closing: bool,
     pub(crate) paused: bool,
     pub(crate) totals: GroupTotals,
@@ -135,6 +136,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             breaker: Breaker::default(),
             breaker_since: Duration::ZERO,
             chance: Chance(seed),
+            numbers: 0,
             closing: false,
             paused: false,
             totals: GroupTotals::default(),
@@ -149,19 +151,26 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         self.chance.draw()
     }
 
+    /// A number for a message that has none.
+    pub(crate) fn number(&mut self) -> u64 {
+        let number = self.numbers;
+        self.numbers += 1;
+        number
+    }
+
     fn anyone(&self) -> bool {
         self.seats.usable() > 0 || self.seats.iter().any(super::seats::Seat::is_wanted)
     }
 
     /// Lets a message in; with `routes_itself`, its conversation is to ask for a place. The ticket is told its
-    /// number before it can be granted anything.
+    /// place here and the message's number before it can be granted anything.
     pub(crate) fn enter(
         &mut self,
         request: Request,
         ticket: T,
         routes_itself: bool,
         now: Duration,
-        number: impl FnOnce(&T, usize),
+        number: impl FnOnce(&T, usize, u64),
     ) -> Entered<A> {
         let request = Request { slot: request.slot.filter(|slot| self.slots.spend(*slot)), ..request };
         if let Some(refusal) = self.refusal(request.caller) {
@@ -189,10 +198,11 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         };
         self.totals.dispatched += 1;
         self.counted.into.add(now);
-        number(&ticket, slot);
+        let id = request.id.unwrap_or_else(|| self.number());
+        number(&ticket, slot, id);
         self.entries.insert(Entry {
             ticket,
-            id: request.id,
+            id,
             key: request.key,
             deadline: request.deadline,
             choice: request.choice,
@@ -200,7 +210,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             entered: now,
             since: now,
             again: 0,
-            wish,
             at,
             routes_itself,
             admitted,
@@ -265,7 +274,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     fn wait(&mut self, slot: usize, wish: Wish, now: Duration) {
         let place = self.room.enter(slot, wish, now);
         let entry = &mut self.entries[slot];
-        (entry.at, entry.since, entry.wish) = (At::Room(place), now, wish);
+        (entry.at, entry.since) = (At::Room(place), now);
     }
 
     /// A message that is in, and with its conversation, is to go out again.

@@ -8,7 +8,11 @@
 //! nobody ticks: the overseer says so before it sleeps too, by a bit in `tenths`, and whoever needs a stamp then reads the
 //! clock himself ([`Clock::stamp`]). The first worker to wake takes the bit away, and so does the overseer.
 //!
+//! [`Clock::reckoned`] is for stamps of which a dispatch takes three: most of them come from the processor's counter (0080).
+//!
 //! In a simulation nothing reads a clock: `seen` is the time, to the nanosecond, and the simulation moves it.
+use crate::reckoning::{Count, Reckoning};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,10 +20,34 @@ const MILLISECOND: u64 = 1_000_000;
 /// In `tenths`: nobody keeps it up to date.
 const AT_REST: u32 = 1 << 31;
 
+/// Numbers of clocks, of this operating-system process.
+static CLOCKS: AtomicU32 = AtomicU32::new(1);
+
+std::thread_local! {
+    /// Of the clock that this thread has last reckoned by.
+    static RECKONING: Cell<Reckoning> = const { Cell::new(Reckoning::NONE) };
+}
+
+/// The system's clock as one runtime sees it.
+#[derive(Debug)]
+struct System {
+    /// When the runtime was made.
+    base: Instant,
+    counter: quanta::Clock,
+    number: u32,
+}
+
+impl Count for &quanta::Clock {
+    #[inline]
+    fn nanos(self, from: u64, to: u64) -> u64 {
+        self.delta_as_nanos(from, to)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Clock {
-    /// When the runtime was made; `None` in a simulation.
-    base: Option<Instant>,
+    /// `None` in a simulation.
+    system: Option<System>,
     base_system: SystemTime,
     seen: AtomicU64,
     tenths: AtomicU32,
@@ -29,7 +57,11 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(crate) fn new() -> Self {
         Self {
-            base: Some(Instant::now()),
+            system: Some(System {
+                base: Instant::now(),
+                counter: quanta::Clock::new(),
+                number: CLOCKS.fetch_add(1, Ordering::Relaxed),
+            }),
             base_system: SystemTime::now(),
             seen: AtomicU64::new(0),
             tenths: AtomicU32::new(tenths_of(0)),
@@ -39,7 +71,7 @@ impl Clock {
     /// A clock that stands at 0 until it is moved. For people, a simulation begins with the year 1970.
     pub(crate) fn simulated() -> Self {
         Self {
-            base: None,
+            system: None,
             base_system: SystemTime::UNIX_EPOCH,
             seen: AtomicU64::new(0),
             tenths: AtomicU32::new(tenths_of(0)),
@@ -48,7 +80,7 @@ impl Clock {
 
     /// Moves a simulated clock; never back.
     pub(crate) fn pass_to(&self, moment: u64) {
-        debug_assert!(self.base.is_none(), "nobody moves the real time");
+        debug_assert!(self.system.is_none(), "nobody moves the real time");
         if moment > self.seen() {
             self.note(moment);
         }
@@ -64,10 +96,29 @@ impl Clock {
     /// As [`Clock::now`], for those who reckon in durations: two divisions less.
     #[inline]
     pub(crate) fn uptime(&self) -> Duration {
-        let Some(base) = self.base else { return Duration::from_nanos(self.seen()) };
-        let uptime = base.elapsed();
+        let Some(system) = &self.system else { return Duration::from_nanos(self.seen()) };
+        let uptime = system.base.elapsed();
         self.take_note(nanos(uptime));
         uptime
+    }
+
+    /// As [`Clock::uptime`], but mostly reckoned by the processor's counter from this thread's last look.
+    #[inline]
+    pub(crate) fn reckoned(&self) -> Duration {
+        let Some(System { counter, number, .. }) = &self.system else { return Duration::from_nanos(self.seen()) };
+        let count = counter.raw();
+        RECKONING.get().told(*number, count, counter).unwrap_or_else(|| self.look(count))
+    }
+
+    #[cold]
+    fn look(&self, before: u64) -> Duration {
+        let at = self.uptime();
+        if let Some(System { counter, number, .. }) = &self.system {
+            let mut reckoning = RECKONING.get();
+            reckoning.look(*number, before, at, counter.raw(), counter);
+            RECKONING.set(reckoning);
+        }
+        at
     }
 
     #[inline]
@@ -79,7 +130,7 @@ impl Clock {
 
     /// As [`Clock::now`], by one who reads it over and over: without telling the others.
     pub(crate) fn peek(&self) -> u64 {
-        self.base.map_or_else(|| self.seen(), |base| nanos(base.elapsed()))
+        self.system.as_ref().map_or_else(|| self.seen(), |system| nanos(system.base.elapsed()))
     }
 
     #[cold]
@@ -176,7 +227,9 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a clock's own test")]
     fn neglected() -> Clock {
         let base = Instant::now().checked_sub(Duration::from_secs(10));
-        Clock { base: Some(base.expect("the system is up for so long")), ..Clock::new() }
+        let mut clock = Clock::new();
+        clock.system.as_mut().expect("it is no simulation's").base = base.expect("the system is up for so long");
+        clock
     }
 
     #[test]
@@ -210,6 +263,29 @@ mod tests {
         clock.rest();
         clock.end_rest();
         assert!(clock.tenths() > 100 && clock.tenths() & AT_REST == 0, "whoever wakes up has looked");
+    }
+
+    /// In the first 5 ms it is the clock that tells, afterwards mostly the counter.
+    #[test]
+    fn what_is_reckoned_is_the_time_to_a_microsecond() {
+        let (clock, other) = (Clock::new(), Clock::new());
+        let System { counter, number, .. } = clock.system.as_ref().expect("it is no simulation's");
+        let slack = Duration::from_micros(1);
+        let mut reckoned = 0;
+        while reckoned < 100_000 && clock.uptime() < Duration::from_secs(60) {
+            reckoned += u32::from(RECKONING.get().told(*number, counter.raw(), counter).is_some());
+            let before = clock.uptime();
+            let told = clock.reckoned();
+            let after = clock.uptime();
+            assert!(before <= told + slack && told <= after + slack, "{before:?}, {told:?}, {after:?}");
+        }
+        assert!(reckoned > 0, "the counter never kept time");
+        // A thread may look at several clocks in turn: each is told as itself.
+        for _ in 0..1000 {
+            assert!(other.reckoned() <= other.uptime() + slack);
+            assert!(clock.reckoned() <= clock.uptime() + slack);
+        }
+        assert_eq!(Clock::simulated().reckoned(), Duration::ZERO);
     }
 
     #[test]

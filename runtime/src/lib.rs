@@ -67,6 +67,7 @@ pub mod net;
 mod pg;
 mod pid;
 mod process;
+mod reckoning;
 mod registry;
 mod report;
 mod runtime;

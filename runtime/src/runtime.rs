@@ -327,6 +327,15 @@ impl Handle {
         self.shared().clock.uptime()
     }
 
+    /// [`now`](Self::now) to a microsecond, for less: to note when something was. Mostly it is reckoned by the processor's counter,
+    /// from this thread's last look at the clock, 100 µs ago at most; 10 ns in place of 25 on the machine where it was measured. What
+    /// two calls give may differ from the truth, each to its own side: of two in a row the second may be the earlier by so much.
+    /// On a machine without a counter that keeps time with the clock, and in a simulation, it is `now`.
+    #[must_use]
+    pub fn stamp(&self) -> Duration {
+        self.shared().clock.reckoned()
+    }
+
     /// A fresh source of random numbers. In a simulation they come from the seed; else from the system's.
     #[must_use]
     pub fn rng(&self) -> Rng {

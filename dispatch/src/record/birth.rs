@@ -9,7 +9,7 @@ use super::{Assigned, Inner, Record, Todo};
 use crate::conversation::Last;
 use crate::converse::converse;
 use crate::outcome::DispatchErrorKind;
-use crate::yard::{Entered, Refusal};
+use crate::yard::{Entered, Refusal, Request};
 use colloquium_runtime::{Dormant, Handle, Origin, Peer, Pid};
 use colloquium_supervisor::{ChildrenSet, DormantSeat, JoinError};
 use std::sync::Arc;
@@ -59,12 +59,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The message comes in, with its conversation, and goes out to whom it is linked, if there is room for it.
-    pub(crate) fn begin(self: &Arc<Self>, routes_itself: bool, now: Duration) -> Result<(), Refusal> {
+    pub(crate) fn begin(self: &Arc<Self>, request: Request, routes_itself: bool, now: Duration) -> Result<(), Refusal> {
         let mut inner = self.inner.lock();
         let (entered, hastened) = {
             let mut yard = self.group.yard();
-            let number = |record: &Arc<Self>, slot| record.set_slot(slot);
-            let entered = yard.enter(self.request, Arc::clone(self), routes_itself, now, number);
+            let number = |record: &Arc<Self>, slot, id| record.set_slot(slot, id);
+            let entered = yard.enter(request, Arc::clone(self), routes_itself, now, number);
             (entered, yard.take_hastened())
         };
         let (place, routes) = match entered {

@@ -17,7 +17,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     /// Whether nobody is to begin with its key yet.
     pub(super) fn holds_its_key(&self) -> bool {
-        self.request.key.is_some() && self.is_blocking()
+        self.key.is_some() && self.is_blocking()
     }
 
     pub(crate) fn begin_blocking(&self) {

@@ -40,7 +40,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         if inner.machine.phase() != Phase::Parked {
             return;
         }
-        let now = self.group.runtime.now();
+        let now = self.group.runtime.stamp();
         let (entered, hastened) = self.group.again(self.slot(), choice, wish, now);
         let (mut sent, mut undelivered, mut nudge) = (None, None, None);
         let refused = match entered {
@@ -89,7 +89,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let end = if inner.overdue { End::Overdue } else { end };
         inner.interrupted.get_or_insert(end);
         let link = inner.linked.then(|| self.origin.link(conversation));
-        let now = self.group.runtime.now();
+        let now = self.group.runtime.stamp();
         (act.now, act.gone) = (Some(now), Some(place.clone()));
         inner.lose(reason.clone(), now, &mut act);
         let Todo::Route { alone } = inner.todo else { return self.run(inner, act) };
@@ -104,7 +104,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     /// Routes a message that has had a delivery before.
     pub(crate) fn reroute(self: &Arc<Self>, wish: Wish, from_body: bool) {
-        match self.group.choose(&self.message, self.request.key) {
+        match self.group.choose(&self.message, self.key) {
             Ok(choice) => self.again(choice, wish, from_body),
             Err(kind) => self.decide(kind),
         }

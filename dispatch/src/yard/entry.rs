@@ -1,7 +1,6 @@
 //! Pure: one message in the yard.
 use crate::routing::Choice;
 use crate::view::ConsumerId;
-use crate::waiting_room::Wish;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -19,7 +18,6 @@ pub(super) struct Entry<T> {
     pub(super) since: Duration,
     /// It went back so often after a delivery.
     pub(super) again: u32,
-    pub(super) wish: Wish,
     pub(super) at: At,
     /// Its conversation asks for each of its places, the first one too.
     pub(super) routes_itself: bool,

@@ -88,10 +88,9 @@ impl World {
             3 => Choice::To(self.consumer(usize::try_from(message).expect("small"))),
             _ => Choice::RoundRobin,
         };
-        let request =
-            Request { id: message, parent: None, key, deadline: Duration::MAX, choice, caller: None, slot: None };
+        let request = Request { id: Some(message), key, deadline: Duration::MAX, choice, caller: None, slot: None };
         let mut number = None;
-        let entered = self.yard.enter(request, message, routes_itself, self.now, |_, slot| number = Some(slot));
+        let entered = self.yard.enter(request, message, routes_itself, self.now, |_, slot, _| number = Some(slot));
         if let Entered::Refused(_) = entered {
             assert_eq!(number, None);
             return;

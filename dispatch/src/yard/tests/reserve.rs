@@ -79,17 +79,10 @@ impl World {
         let message = self.next;
         self.next += 1;
         // Every message is of one key, of which none may wait without a slot.
-        let request = Request {
-            id: message,
-            parent: None,
-            key: Some(1),
-            deadline: LATE,
-            choice: Choice::RoundRobin,
-            caller: None,
-            slot,
-        };
+        let request =
+            Request { id: Some(message), key: Some(1), deadline: LATE, choice: Choice::RoundRobin, caller: None, slot };
         let mut number = None;
-        let entered = self.yard.enter(request, message, false, Duration::ZERO, |_, slot| number = Some(slot));
+        let entered = self.yard.enter(request, message, false, Duration::ZERO, |_, slot, _| number = Some(slot));
         if let Entered::Refused(refusal) = entered {
             self.granted(Vec::new());
             return Err(refusal);
