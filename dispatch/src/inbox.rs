@@ -3,7 +3,7 @@ use crate::consumer::{Answered, Open, Work};
 use crate::limits::UNLINKED;
 use crate::process::{ConsumerMessage, Process, Told};
 use crate::record::Record;
-use colloquium_runtime::{Context, DormantLink, Exit, ExitReason};
+use colloquium_runtime::{Context, DormantLink, Exit, ExitReason, poll_charged};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -71,8 +71,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
             if self.stopping {
                 return None;
             }
-            while let Some((record, attempt)) = self.queued.pop_front() {
-                if let Some(work) = self.begin(record, attempt, now) {
+            while !self.queued.is_empty() {
+                let turn = poll_fn(|cx| {
+                    let turn = poll_charged(cx, |_| Poll::Ready(()));
+                    now = now.filter(|_| turn.is_ready());
+                    turn
+                });
+                turn.await;
+                if let Some((record, attempt)) = self.queued.pop_front()
+                    && let Some(work) = self.begin(record, attempt, now)
+                {
                     return Some(work);
                 }
             }

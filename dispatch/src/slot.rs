@@ -4,6 +4,7 @@ use crate::group::Group;
 use crate::outcome::DispatchErrorKind;
 use crate::slots::{SlotNumber, SlotState};
 use crate::yard::Refusal;
+use colloquium_runtime::poll_charged;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -153,10 +154,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> DispatchConversation<M, R> {
             // The group's tree may end without anybody to say so: with its runtime, or by a kill.
             let mut ended = pin!(group.ended());
             let state = poll_fn(|cx| {
-                if let Poll::Ready(state) = group.poll_slot(slot.number, cx) {
-                    return Poll::Ready(Some(state));
-                }
-                ended.as_mut().poll(cx).map(|()| None)
+                poll_charged(cx, |cx| match group.poll_slot(slot.number, cx) {
+                    Poll::Ready(state) => Poll::Ready(Some(state)),
+                    Poll::Pending => ended.as_mut().poll(cx).map(|()| None),
+                })
             });
             match state.await {
                 Some(SlotState::Held) => return Ok(slot),

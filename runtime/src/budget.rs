@@ -72,13 +72,19 @@ pub(crate) fn exhaust() {
     LEFT.set(0);
 }
 
-/// Ready while there is budget; else wakes the caller, which thereby goes to the end of the queue.
+/// Wakes the caller, which thereby goes to the end of the queue.
+#[cold]
+pub(crate) fn poll_yield<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    note_await(Whereabouts::Yield);
+    Poll::Pending
+}
+
+/// Ready while there is budget; else it yields.
 pub(crate) fn poll_proceed(cx: &Context<'_>) -> Poll<()> {
     let left = LEFT.get();
     if left == 0 && COUNTING.get() {
-        cx.waker().wake_by_ref();
-        note_await(Whereabouts::Yield);
-        return Poll::Pending;
+        return poll_yield(cx);
     }
     LEFT.set(left.saturating_sub(1));
     Poll::Ready(())

@@ -46,6 +46,37 @@ pub fn charged<F: Future>(future: F) -> Charged<F> {
     Charged { inner: future, charged: false }
 }
 
+/// As [`charged`], for futures that are written by hand: polls once, unless the process has used its reductions up. Then it
+/// yields: it is woken at once, and this is pending, without `poll` having been called. What is ready costs a reduction; what is
+/// pending does not, so that one that polls many others comes to each of them. Outside a process it polls, and no more.
+///
+/// ```
+/// # use colloquium_runtime::poll_charged;
+/// # use std::future::Future;
+/// # use std::pin::Pin;
+/// # use std::task::{Context, Poll};
+/// /// A ticket from a machine that never runs out.
+/// struct Ticket<'a>(&'a std::sync::atomic::AtomicU64);
+///
+/// impl Future for Ticket<'_> {
+///     type Output = u64;
+///     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
+///         poll_charged(cx, |_| Poll::Ready(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+///     }
+/// }
+/// ```
+#[inline]
+pub fn poll_charged<T>(cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    if budget::is_spent() {
+        return budget::poll_yield(cx);
+    }
+    let polled = poll(cx);
+    if polled.is_ready() {
+        budget::charge();
+    }
+    polled
+}
+
 impl<F: Future> Future for Charged<F> {
     type Output = F::Output;
 

@@ -88,7 +88,7 @@ pub use blocking::RunBlocking;
 pub use blocking::job::CancelFlag;
 pub use builder::Builder;
 pub use chance::Rng;
-pub use charged::{Charged, charged};
+pub use charged::{Charged, charged, poll_charged};
 pub use error::{
     BlockingError, BlockingErrorKind, BuildError, CallError, CallErrorKind, LookupError, NotJoined, ProcessEnded,
     RegisterError, SendError, SendErrorKind, SpawnError, TimedOut,

@@ -2,6 +2,7 @@
 use super::{Dispatch, begin};
 use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
 use crate::record::{Record, Told};
+use colloquium_runtime::poll_charged;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +17,12 @@ pub(super) enum State<M: Send + Sync + 'static, R: Send + 'static> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> State<M, R> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<DispatchOutcome<Option<R>>, DispatchError<M>>> {
+    /// Whoever finds outcomes and refusals ready all the time lets others run.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<DispatchOutcome<Option<R>>, DispatchError<M>>> {
+        poll_charged(cx, |cx| self.poll_uncharged(cx))
+    }
+
+    fn poll_uncharged(&mut self, cx: &Context<'_>) -> Poll<Result<DispatchOutcome<Option<R>>, DispatchError<M>>> {
         let told = match self {
             Self::Begun(record, _) => ready!(record.poll(cx)),
             Self::Refused(error) => {
