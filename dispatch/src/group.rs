@@ -18,6 +18,7 @@ use crate::waiting_room::Wish;
 use crate::yard::{Entered, Finish, Grants, Refusal, Yard};
 use colloquium_runtime::{Handle, Pid};
 use colloquium_supervisor::{ChildRef, ChildrenSet, SupervisorMessage};
+use crossbeam_utils::CachePadded;
 use indexmap::IndexMap;
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxBuildHasher;
@@ -85,7 +86,8 @@ pub(crate) struct Group<M, R> {
     pub(crate) room: u32,
     /// Set when it is started.
     pub(crate) stem: OnceLock<Stem>,
-    yard: Mutex<YardOf<M, R>>,
+    /// Away from what every dispatch only reads.
+    yard: CachePadded<Mutex<YardOf<M, R>>>,
     /// Those who wait for messages to be done with: the group drains, or a consumer leaves.
     watching: Mutex<Vec<Waker>>,
     watched: AtomicBool,
@@ -155,7 +157,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             dead: Mutex::new(DeadLetters::new(bounds.0, bounds.1)),
             room,
             stem: OnceLock::new(),
-            yard: Mutex::new(yard),
+            yard: CachePadded::new(Mutex::new(yard)),
             watching: Mutex::default(),
             watched: AtomicBool::new(false),
             reserving: AtomicBool::new(false),

@@ -5,6 +5,7 @@
 use crate::record::Record;
 use crate::seats::Occupant;
 use colloquium_runtime::{Address, Exit, Pid, Unwoken};
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -18,12 +19,18 @@ pub(crate) enum Told<M, R> {
     Exit(Exit),
 }
 
-pub(crate) struct Process<M, R> {
-    pub(crate) address: Address<ConsumerMessage<M, R>>,
-    /// Deliveries that it has begun, in all, those of them that are answered or gone, and those of these that it has not completed.
+/// Written for each delivery, where the process runs; what stands beside them is read and counted where messages are dispatched.
+#[derive(Default)]
+struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
     failed: AtomicU64,
+}
+
+pub(crate) struct Process<M, R> {
+    pub(crate) address: Address<ConsumerMessage<M, R>>,
+    /// Deliveries that it has begun, in all, those of them that are answered or gone, and those of these that it has not completed.
+    counts: CachePadded<Counts>,
     /// It ends by the end of a process that it is linked to, by what it was told, or by its handler's panic: not by a kill.
     pub(crate) follows: AtomicBool,
     /// Its supervisor wants it to end. Only this process writes and reads that.
@@ -33,9 +40,8 @@ pub(crate) struct Process<M, R> {
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
     pub(crate) fn new(address: Address<ConsumerMessage<M, R>>) -> Self {
-        let (begun, ended, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (follows, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { address, begun, ended, failed, follows, stopping, orphans: Mutex::default() }
+        Self { address, counts: CachePadded::default(), follows, stopping, orphans: Mutex::default() }
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -70,24 +76,24 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
 
     /// By the process itself.
     pub(crate) fn count_start(&self) {
-        self.begun.store(self.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.counts.begun.store(self.counts.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// By whoever has the delivery. What has failed is counted first, so that nobody counts it as completed meanwhile.
     pub(crate) fn count_end(&self, completed: bool) {
         if !completed {
-            self.failed.fetch_add(1, Ordering::Relaxed);
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
         }
-        self.ended.fetch_add(1, Ordering::Release);
+        self.counts.ended.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
+        self.counts.begun.load(Ordering::Relaxed)
     }
 
     pub(crate) fn completed(&self) -> u64 {
-        let ended = self.ended.load(Ordering::Acquire);
-        ended.saturating_sub(self.failed.load(Ordering::Relaxed))
+        let ended = self.counts.ended.load(Ordering::Acquire);
+        ended.saturating_sub(self.counts.failed.load(Ordering::Relaxed))
     }
 }
 
@@ -98,7 +104,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Occupant for Arc<Process<M, R>
 
     fn started(&self) -> u32 {
         // In this order: of what has ended, the begin is seen, too.
-        let ended = self.ended.load(Ordering::Acquire);
+        let ended = self.counts.ended.load(Ordering::Acquire);
         u32::try_from(self.begun().saturating_sub(ended)).unwrap_or(u32::MAX)
     }
 }

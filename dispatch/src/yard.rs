@@ -94,31 +94,33 @@ pub(crate) enum Finish {
     Lost,
 }
 
+/// In the order of how often a message touches them, so that few lines of memory go from core to core with it.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Yard<T, A> {
-    bounds: Bounds,
-    pub(crate) seats: Seats<A>,
-    /// The consumers by their processes.
-    pids: IndexMap<Pid, ConsumerId, FxBuildHasher>,
-    entries: Slab<Entry<T>>,
-    room: WaitingRoom<usize>,
-    lanes: Lanes<usize>,
-    pub(crate) slots: Slots,
-    pub(crate) breaker: Breaker,
-    breaker_since: Duration,
-    chance: Chance,
-    /// The last number that was given to a message.
-    numbers: u64,
     pub(crate) closing: bool,
     pub(crate) paused: bool,
-    pub(crate) totals: GroupTotals,
-    pub(crate) counted: Counted,
-    /// When the keeper looks next.
-    keeper: Duration,
     /// It is to look earlier than it means to, and was not told yet.
     hastened: bool,
+    entries: Slab<Entry<T>>,
+    pub(crate) seats: Seats<A>,
+    /// When the keeper looks next.
+    keeper: Duration,
+    /// The last number that was given to a message.
+    numbers: u64,
+    pub(crate) totals: GroupTotals,
     /// Completions since that moment, for the rate.
     rate: (Duration, u64),
+    pub(crate) counted: Counted,
+    pub(crate) breaker: Breaker,
+    room: WaitingRoom<usize>,
+    pub(crate) slots: Slots,
+    bounds: Bounds,
+    lanes: Lanes<usize>,
+    breaker_since: Duration,
+    chance: Chance,
+    /// The consumers by their processes.
+    pids: IndexMap<Pid, ConsumerId, FxBuildHasher>,
 }
 
 pub(crate) type Grants<T, A> = Vec<Grant<T, A>>;
