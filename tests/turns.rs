@@ -1,10 +1,10 @@
 //! Driver: whose turn it is: nobody is passed over for ever, and a tree of processes is not alive all at once.
 mod workers;
 
-use colloquium::{Address, Context};
+use colloquium::{Address, Context, ExitReason, Runtime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use workers::on_sizes;
+use workers::{LONG, on_sizes};
 
 /// Far more than a worker may take before the oldest.
 const CHAIN: usize = 10_000;
@@ -112,5 +112,26 @@ fn a_tree_of_processes_is_not_alive_all_at_once() {
         assert!(root.ended().await.is_orderly());
         let most = counts[1].load(Ordering::SeqCst);
         assert!(most < 1 << (DEPTH - 2), "{most} of {} were alive at a time", (1 << (DEPTH + 1)) - 1);
+    });
+}
+
+/// Ends that have been are ready at once, however many are asked for.
+#[test]
+fn a_loop_over_ends_that_have_been_lets_others_run() {
+    on_sizes(&[1], async |_| {
+        let runtime = Runtime::builder().workers(1).stall_limit(2 * LONG).build().expect("a runtime");
+        let gone = runtime.spawn(async |_: Context<()>| ()).expect("room");
+        gone.ended().await;
+        let had_turn = Arc::new(AtomicBool::new(false));
+        let sets = Arc::clone(&had_turn);
+        let asks = runtime.spawn(async move |ctx: Context<()>| {
+            ctx.runtime().spawn(async move |_: Context<()>| sets.store(true, Ordering::SeqCst)).expect("room");
+            for _ in 0..10_000 {
+                gone.ended().await;
+            }
+            assert!(had_turn.load(Ordering::SeqCst), "nobody else has run");
+        });
+        assert_eq!(asks.expect("room").ended().await, ExitReason::Normal);
+        runtime.shutdown(LONG).await.into_result().expect("nobody is wedged");
     });
 }

@@ -1,5 +1,6 @@
 //! Driver: a process as others hold it.
 use crate::budget;
+use crate::charged::poll_charged;
 use crate::error::{SendError, SendErrorKind};
 use crate::exit::ExitReason;
 use crate::info::Whereabouts;
@@ -319,6 +320,12 @@ impl Future for Ended {
     type Output = ExitReason;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ExitReason> {
+        poll_charged(cx, |cx| self.poll_end(cx))
+    }
+}
+
+impl Ended {
+    fn poll_end(&mut self, cx: &Context<'_>) -> Poll<ExitReason> {
         if let Some(cell) = &self.cell {
             budget::note_await(Whereabouts::End);
             return match cell.poll(cx.waker(), || true).0 {
