@@ -99,7 +99,7 @@ fn a_consumer_that_has_many_messages_lets_others_run() {
     on_one(async |runtime| {
         let ((opener, gate), handle) = (gate(), runtime.handle());
         let (gate, had_turn) = (Arc::new(gate), Arc::new(OnceLock::new()));
-        // The first waits, the second lets somebody run, and the others tell whether he has.
+        // The first waits and then lets somebody run, and the others tell whether he has.
         let consumer = ConsumerRegistration::function(move |number: Delivery<u32>| {
             let (gate, handle, had_turn) = (Arc::clone(&gate), handle.clone(), Arc::clone(&had_turn));
             async move {

@@ -20,20 +20,20 @@ pub(crate) trait Count: Copy {
     fn nanos(self, from: u64, to: u64) -> u64;
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Look {
     count: u64,
     at: Duration,
 }
 
 /// What a thread knows of a clock.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Reckoning {
     /// The clock's number; 0 is none's.
     clock: u32,
     /// The counter has kept time, and `last` may be followed.
     agrees: bool,
-    /// There was a look before `mark`.
+    /// There has been a look, so that `mark` is one.
     marked: bool,
     last: Look,
     /// By which the counter is compared next.
