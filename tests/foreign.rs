@@ -388,6 +388,70 @@ fn block_on_loses_no_wake_to_what_parks_within_a_poll() {
     });
 }
 
+/// The `block_on` of other libraries, in short: the same thread polls again when it has been woken.
+fn blocks_on<F: Future>(future: F) -> F::Output {
+    struct Unparks(std::thread::Thread);
+    impl Wake for Unparks {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unparks(std::thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Polling::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// It holds its worker up, as whatever blocks does; but only the end of a poll brings reductions, and it is not to wait for that for ever.
+#[test]
+fn a_foreign_block_on_within_a_process_goes_on_without_reductions() {
+    on_threads(async |runtime| {
+        let gone = mortal(&runtime);
+        gone.kill();
+        gone.ended().await;
+        let blocks = runtime.spawn(async move |mut ctx: Context<u32>| {
+            let ends = blocks_on(async {
+                for number in 0..2_000 {
+                    gone.ended().await;
+                    ctx.address().send(number).expect("room");
+                    assert_eq!(ctx.recv().await, number);
+                }
+                2_000
+            });
+            assert_eq!(ends, 2_000);
+            ctx.yield_now().await;
+        });
+        let blocks = blocks.expect("room");
+        assert_eq!(blocks.ended().await, ExitReason::Normal);
+    });
+}
+
+/// What a poll was given beyond its reductions is told of it.
+#[test]
+fn what_a_foreign_block_on_uses_is_counted() {
+    on_threads(async |runtime| {
+        let (tell, told) = channel();
+        let counts = runtime.spawn(async move |mut ctx: Context<u32>| {
+            blocks_on(async {
+                for number in 0..2_000 {
+                    ctx.address().send(number).expect("room");
+                    assert_eq!(ctx.recv().await, number);
+                }
+            });
+            ctx.yield_now().await;
+            let info = ctx.runtime().info(ctx.pid()).expect("it lives");
+            tell.send(info.reductions).expect("asked for");
+        });
+        assert_eq!(counts.expect("room").ended().await, ExitReason::Normal);
+        let reductions = told.recv().expect("it told");
+        assert!((2_000..20_000).contains(&reductions), "{reductions} for 2 000 messages sent and received");
+    });
+}
+
 /// With one worker: whoever did not yield would keep it.
 #[test]
 fn a_loop_over_foreign_futures_lets_others_run_if_they_are_charged() {

@@ -3,7 +3,7 @@
 //! A worker refills it before each poll. Sends cannot yield, so they only charge; the next await of ours finds nothing
 //! left, wakes its own process and yields.
 use crate::info::Whereabouts;
-use crate::limits::REDUCTIONS;
+use crate::limits::{REDUCTIONS, YIELDS_IN_VAIN};
 use std::cell::Cell;
 use std::task::{Context, Poll};
 
@@ -13,6 +13,8 @@ thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(REDUCTIONS) };
     /// Outside a worker nothing refills the budget, so nothing may yield for want of it.
     static COUNTING: Cell<bool> = const { Cell::new(false) };
+    /// Yields of this poll. More than one: it has not ended for the first, so something in it polls and polls again.
+    static YIELDS: Cell<u32> = const { Cell::new(0) };
     /// What this poll awaited last.
     static AWAITED: Cell<u8> = const { Cell::new(Whereabouts::Other.code()) };
 }
@@ -20,6 +22,7 @@ thread_local! {
 /// Begins the budget of one poll.
 pub(crate) fn refill() {
     LEFT.set(ALLOWANCE.get());
+    YIELDS.set(0);
     COUNTING.set(true);
     AWAITED.set(Whereabouts::Other.code());
 }
@@ -39,12 +42,18 @@ pub(crate) fn awaited() -> u8 {
 /// Ends it: the reductions spent.
 pub(crate) fn settle() -> u32 {
     COUNTING.set(false);
-    ALLOWANCE.get() - LEFT.get()
+    used()
+}
+
+/// Of all that this poll was given.
+fn used() -> u32 {
+    let given = ALLOWANCE.get().saturating_mul(1 + YIELDS.get() / YIELDS_IN_VAIN);
+    given - LEFT.get()
 }
 
 /// The reductions of the poll that ended last.
 pub(crate) fn last_used() -> u32 {
-    ALLOWANCE.get() - LEFT.get() + 1
+    used() + 1
 }
 
 /// What the next polls on this thread get.
@@ -73,8 +82,16 @@ pub(crate) fn exhaust() {
 }
 
 /// Wakes the caller, which thereby goes to the end of the queue.
+///
+/// An executor of somebody else's within the poll (its `block_on`) polls again instead, for ever, as only the end of the poll brings
+/// reductions: after many yields there are some without. `join_all` over thousands comes here as often, and may go on a little longer.
 #[cold]
 pub(crate) fn poll_yield<T>(cx: &Context<'_>) -> Poll<T> {
+    let yields = YIELDS.get().saturating_add(1);
+    YIELDS.set(yields);
+    if yields % YIELDS_IN_VAIN == 0 {
+        LEFT.set(ALLOWANCE.get());
+    }
     cx.waker().wake_by_ref();
     note_await(Whereabouts::Yield);
     Poll::Pending

@@ -49,7 +49,8 @@ pub fn charged<F: Future>(future: F) -> Charged<F> {
 /// As [`charged`], for futures that are written by hand: polls once, unless the process has used its reductions up. Then it
 /// yields: it is woken at once, and this is pending, without `poll` having been called. What is ready costs a reduction; what is
 /// pending does not, so that one that polls many others comes to each of them. Outside a process it polls, and no more.
-/// Another library's `block_on` inside a process gets no reductions by being woken, and would poll for ever: await instead.
+/// Another library's `block_on` inside a process gets no reductions by being woken; after a thousand yields it gets some all the
+/// same. It holds the worker up, as whatever blocks does: await instead.
 ///
 /// ```
 /// # use colloquium_runtime::poll_charged;

@@ -11,6 +11,8 @@ pub(crate) const MAILBOX: u32 = 65_536;
 pub(crate) const CALL: Duration = Duration::from_secs(5);
 /// Operations (receives, sends, spawns, timers) of one poll before the next await yields: about ten microseconds' worth.
 pub(crate) const REDUCTIONS: u32 = 200;
+/// Yields within one poll, which that poll has not ended for, that bring reductions as its end would: tens of microseconds' worth.
+pub(crate) const YIELDS_IN_VAIN: u32 = 1_000;
 /// Links and monitors told of a death in one poll; then the dying process yields.
 pub(crate) const TOLD_PER_POLL: usize = 64;
 /// Virtual time that a piece of blocking work takes in a simulation, at most.
