@@ -280,12 +280,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
 
     /// The message has been handled, and this is what came of it.
     pub fn complete(self, output: R) {
-        drop(self.open.answer(Ok(output)));
+        self.open.answer_by_hand(Ok(output));
     }
 
     /// The message has not been handled.
     pub fn fail(self, failure: impl Into<Failure>) {
-        drop(self.open.answer(Err(failure.into())));
+        self.open.answer_by_hand(Err(failure.into()));
     }
 
     /// The delivery, as handlers have it.
@@ -342,12 +342,25 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
         self.record.stopped(self.attempt, self.record.group.runtime.stamp());
     }
 
-    /// Its handler has returned.
+    /// Its handler has returned, in the process itself.
     pub(crate) fn answer(mut self, result: Result<R, Failure>) -> Answered<M, R> {
+        let process = self.process.take();
+        if let Some(process) = &process {
+            process.count_own_end(result.is_ok());
+        }
+        self.answered(process, result)
+    }
+
+    /// It is answered by hand, wherever that is.
+    pub(crate) fn answer_by_hand(mut self, result: Result<R, Failure>) {
         let process = self.process.take();
         if let Some(process) = &process {
             process.count_end(result.is_ok());
         }
+        drop(self.answered(process, result));
+    }
+
+    fn answered(&self, process: Option<Arc<Process<M, R>>>, result: Result<R, Failure>) -> Answered<M, R> {
         let at = self.record.group.runtime.stamp();
         let unlinked = match result {
             Ok(output) => self.record.completed(self.attempt, output, at),

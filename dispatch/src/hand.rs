@@ -66,7 +66,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
             .await
         };
         match result {
-            Some(result) => _ = open.answer(result),
+            Some(result) => open.answer_by_hand(result),
             None => open.stopped(),
         }
     }

@@ -23,7 +23,9 @@ pub(crate) enum Told<M, R> {
 #[derive(Default)]
 struct Counts {
     begun: AtomicU64,
+    /// What the process has answered itself, and what others have.
     ended: AtomicU64,
+    ended_elsewhere: AtomicU64,
     failed: AtomicU64,
 }
 
@@ -84,7 +86,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
         if !completed {
             self.counts.failed.fetch_add(1, Ordering::Relaxed);
         }
-        self.counts.ended.fetch_add(1, Ordering::Release);
+        self.counts.ended_elsewhere.fetch_add(1, Ordering::Release);
+    }
+
+    /// As [`Process::count_end`], by the process itself.
+    pub(crate) fn count_own_end(&self, completed: bool) {
+        if !completed {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        self.counts.ended.store(self.counts.ended.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    fn ended(&self) -> u64 {
+        self.counts.ended.load(Ordering::Acquire) + self.counts.ended_elsewhere.load(Ordering::Acquire)
     }
 
     pub(crate) fn begun(&self) -> u64 {
@@ -92,7 +106,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
     }
 
     pub(crate) fn completed(&self) -> u64 {
-        let ended = self.counts.ended.load(Ordering::Acquire);
+        let ended = self.ended();
         ended.saturating_sub(self.counts.failed.load(Ordering::Relaxed))
     }
 }
@@ -104,7 +118,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Occupant for Arc<Process<M, R>
 
     fn started(&self) -> u32 {
         // In this order: of what has ended, the begin is seen, too.
-        let ended = self.counts.ended.load(Ordering::Acquire);
+        let ended = self.ended();
         u32::try_from(self.begun().saturating_sub(ended)).unwrap_or(u32::MAX)
     }
 }

@@ -17,27 +17,28 @@ pub(crate) trait Occupant: Clone {
     fn started(&self) -> u32;
 }
 
-/// One consumer, across its restarts.
+/// One consumer, across its restarts. First what each message touches, so that few lines of memory go from core to core with it.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Seat<A> {
-    pub(crate) id: ConsumerId,
-    pub(crate) tags: Arc<[Arc<str>]>,
-    pub(crate) room: u32,
     pub(crate) occupant: Option<A>,
     /// Which process of it this is: what was given to another is not counted here.
     pub(crate) incarnation: u64,
+    pub(crate) id: ConsumerId,
+    pub(crate) room: u32,
     /// Places taken in it.
     pub(crate) taken: u32,
     pub(crate) half_open: bool,
-    pub(crate) ejected_until: Option<Duration>,
     pub(crate) stuck: bool,
     /// Its process is on its way out, as somebody found who sent to it, or as it says itself.
     pub(crate) gone: bool,
     pub(crate) failed: bool,
     pub(crate) leaving: bool,
+    pub(crate) ejected_until: Option<Duration>,
     pub(crate) health: Health,
     pub(crate) completed: u64,
     pub(crate) tally: Tally,
+    pub(crate) tags: Arc<[Arc<str>]>,
     pub(crate) since: Duration,
     /// Since when it is ejected, or has been given up.
     pub(crate) trouble_since: Duration,

@@ -89,7 +89,7 @@ pub(crate) fn exhaust() {
 pub(crate) fn poll_yield<T>(cx: &Context<'_>) -> Poll<T> {
     let yields = YIELDS.get().saturating_add(1);
     YIELDS.set(yields);
-    if yields % YIELDS_IN_VAIN == 0 {
+    if yields.is_multiple_of(YIELDS_IN_VAIN) {
         LEFT.set(ALLOWANCE.get());
     }
     cx.waker().wake_by_ref();
