@@ -199,9 +199,9 @@ fn dormant_members_are_counted_and_stopped_like_others() {
         assert!(ended.retire());
         drop(set.membership(pid, abnormal));
         assert_eq!((set.len(), set.totals().started, set.totals().abnormal), (1, 2, 1));
-        let (ended, _, orderly) = dormant().expect("its place was given back");
+        let (ended, pid, orderly) = dormant().expect("its place was given back");
         assert!(ended.retire());
-        set.leave(orderly);
+        set.leave(pid, orderly);
         assert_eq!((set.len(), set.totals().started, set.totals().abnormal), (1, 3, 1));
         let stopping = runtime.spawn(async move |_: Context<()>| {
             assert!(supervisor.stop(LONG).await.is_clean());

@@ -80,12 +80,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         leaves: Deferred,
     ) {
         let (caller, parting) = inner.end_plainly(last);
+        self.note_told();
         let mut settled = Settled::default();
         self.group.leave(self.slot(), leaves, &mut settled);
+        let moored = settled.moored;
+        let parting = inner.parting(parting, moored);
         drop(inner);
         self.group.finish(settled, true);
         if let Some(parting) = parting {
-            self.part(parting);
+            self.part(parting, moored);
         }
         if let Some(caller) = caller {
             caller.wake();
@@ -121,6 +124,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             let now = now.unwrap_or_else(|| group.runtime.now());
             group.park(self.slot(), finish, gone.as_ref(), now, &mut settled);
         }
+        let moored = settled.moored;
+        let end = inner.parting(end, moored);
         drop(inner);
         group.finish(settled, leave.is_some() || park.is_some());
         drop((gone, forgotten));
@@ -134,7 +139,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             tracing::warn!(group = %group.name, message = self.id(), %kind, "dead letter");
         }
         if let Some(parting) = end {
-            self.part(parting);
+            self.part(parting, moored);
         }
         if let Some(caller) = caller {
             caller.wake();

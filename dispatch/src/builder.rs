@@ -221,6 +221,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupBuilder<M, R> {
         for registration in self.consumers {
             group.join(Arc::new(registration));
         }
+        group.shared().opens_harbor(group.shared().room_in_all());
         let shared = Arc::clone(group.shared());
         let grip = Grip(self.name, Box::new(move || tree(&shared)));
         let stem: Stem = parent.start_tree(grip).0.await?;

@@ -16,7 +16,7 @@ use crate::slots::SlotNumber;
 use crate::view::{ConsumerId, ConsumerStateView};
 use crate::waiting_room::Wish;
 use crate::yard::{Entered, Finish, Grants, Refusal, Yard};
-use colloquium_runtime::{Handle, Pid};
+use colloquium_runtime::{Berth, Handle, Pid};
 use colloquium_supervisor::{ChildRef, ChildrenSet, SupervisorMessage};
 use crossbeam_utils::CachePadded;
 use indexmap::IndexMap;
@@ -105,11 +105,15 @@ pub(crate) struct Settled<M, R> {
     ticket: Option<Arc<Record<M, R>>>,
     pub(crate) grants: Grants<Arc<Record<M, R>>, Seat<M, R>>,
     hastened: bool,
+    /// Its conversation has ended with it, in its berth.
+    pub(crate) moored: bool,
+    /// It was the last of a node that has been closed.
+    last: bool,
 }
 
 impl<M, R> Default for Settled<M, R> {
     fn default() -> Self {
-        Self { ticket: None, grants: Vec::new(), hastened: false }
+        Self { ticket: None, grants: Vec::new(), hastened: false, moored: false, last: false }
     }
 }
 
@@ -132,6 +136,13 @@ impl Refusal {
             Self::Unknown => DispatchErrorKind::UnknownConsumerSelected,
             Self::OwnGroup => DispatchErrorKind::WouldDeadlock,
         }
+    }
+}
+
+impl<M, R> Group<M, R> {
+    /// All berths of conversations, of which there are none any more.
+    pub(crate) fn give_up_berths(&mut self) -> Vec<Berth> {
+        self.yard.get_mut().quay.all()
     }
 }
 
@@ -245,8 +256,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         let Deferred { finish, dead, timing, now } = deferred;
         let hold = dead && self.options.gap == Gap::Hold;
         let mut yard = self.yard();
-        let (ticket, grants) = yard.leave(slot, finish, hold, timing, now);
+        let (ticket, moored, grants) = yard.leave(slot, finish, hold, timing, now);
         settled.hastened |= yard.take_hastened();
+        settled.moored = moored;
+        settled.last = moored && yard.quay.is_over();
         drop(yard);
         settled.add(grants);
         settled.ticket = Some(ticket);
@@ -274,10 +287,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     /// What follows when no lock is held any more.
     #[inline]
     pub(crate) fn finish(&self, settled: Settled<M, R>, tells: bool) {
-        let Settled { ticket, grants, hastened } = settled;
+        let Settled { ticket, grants, hastened, moored, last } = settled;
         self.hasten(hastened);
         self.grant(grants);
         drop(ticket);
+        if moored {
+            self.runtime.left_berth();
+        }
+        if last {
+            self.conversations.roster_emptied();
+        }
         if tells {
             self.tell_watching();
         }
@@ -401,6 +420,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             whole: yard.counted.whole.clone(),
             consumers: yard.seats.metrics(now),
         }
+    }
+
+    /// Places at all consumers, up or not.
+    pub(crate) fn room_in_all(&self) -> usize {
+        self.yard().seats.iter().map(|seat| seat.room as usize).sum()
     }
 
     pub(crate) fn views(&self) -> Vec<ConsumerStateView> {

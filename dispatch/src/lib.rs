@@ -48,6 +48,7 @@ mod forbidden;
 mod group;
 mod hand;
 mod handle;
+mod harbor;
 mod inbox;
 mod keeper;
 mod lanes;

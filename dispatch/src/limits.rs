@@ -19,6 +19,8 @@ pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(5);
 pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(1);
 /// Deliveries that a consumer holds, queued and started, unless told otherwise.
 pub(crate) const ROOM: u32 = 1;
+/// Conversations of a group whose places in the process table are kept from the start, at most: a hundred bytes each.
+pub(crate) const BERTHS: usize = 64;
 /// Messages that wait for room.
 pub(crate) const WAITING_ROOM: usize = 1024;
 /// How long a message waits for room.

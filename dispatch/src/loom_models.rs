@@ -97,7 +97,7 @@ impl World {
     fn over(&self, message: usize, mut inner: MutexGuard<'_, Inner>, last: Last, finish: Finish) {
         inner.verdicts.extend(last.told);
         inner.placed = false;
-        let (ticket, grants) = self.yard().leave(self.messages[message].slot, finish, false, None, NOW);
+        let (ticket, _, grants) = self.yard().leave(self.messages[message].slot, finish, false, None, NOW);
         assert_eq!(ticket, message);
         drop(inner);
         self.grant(grants);

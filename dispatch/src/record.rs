@@ -25,7 +25,7 @@ use colloquium_runtime::{DormantLink, ExitReason, Origin, Pid};
 use colloquium_supervisor::{ChildrenSet, DormantSeat};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use tracing::Span;
@@ -48,6 +48,8 @@ pub(crate) struct Record<M, R> {
     slot: AtomicUsize,
     /// Handlers' closures that run on threads for blocking work; see `record/blocking.rs`.
     blocking: AtomicU32,
+    /// The caller has probably been told: written under the lock, and read without it to guess what is to be done there.
+    told: AtomicBool,
     /// Of a group with spans.
     pub(crate) span: Option<Box<Span>>,
     /// Its conversation, as a process.
@@ -158,6 +160,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             id: AtomicU64::new(0),
             slot: AtomicUsize::new(usize::MAX),
             blocking: AtomicU32::new(0),
+            told: AtomicBool::new(false),
             span,
             origin: Origin::new(),
             under,

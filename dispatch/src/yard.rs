@@ -5,6 +5,7 @@
 //! to be seen of it in `sight.rs`.
 mod changes;
 mod entry;
+pub(crate) mod quay;
 mod reserve;
 mod sight;
 
@@ -20,6 +21,7 @@ use crate::waiting_room::{WaitingRoom, Wish};
 use colloquium_runtime::Pid;
 use entry::{At, Entry};
 use indexmap::IndexMap;
+use quay::Quay;
 use rustc_hash::FxBuildHasher;
 use slab::Slab;
 use std::time::Duration;
@@ -106,6 +108,7 @@ pub(crate) struct Yard<T, A> {
     pub(crate) seats: Seats<A>,
     /// When the keeper looks next.
     keeper: Duration,
+    pub(crate) quay: Quay,
     /// The last number that was given to a message.
     numbers: u64,
     pub(crate) totals: GroupTotals,
@@ -139,6 +142,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             breaker_since: Duration::ZERO,
             chance: Chance(seed),
             numbers: 0,
+            quay: Quay::default(),
             closing: false,
             paused: false,
             totals: GroupTotals::default(),
@@ -215,6 +219,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             at,
             routes_itself,
             admitted,
+            moored: false,
         });
         let entered = match chosen {
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
@@ -309,7 +314,8 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         grants
     }
 
-    /// The message is done with. Its ticket comes out, to be dropped elsewhere. With `hold`, its key is kept from others.
+    /// The message is done with. Its ticket comes out, to be dropped elsewhere, and whether its conversation had a berth, in which it has
+    /// ended thereby. With `hold`, its key is kept from others.
     pub(crate) fn leave(
         &mut self,
         slot: usize,
@@ -317,10 +323,11 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         hold: bool,
         timing: Option<Timing>,
         now: Duration,
-    ) -> (T, Grants<T, A>) {
+    ) -> (T, bool, Grants<T, A>) {
         let mut grants = Vec::new();
         self.leave_place(slot, finish, now, &mut grants);
         let entry = self.entries.remove(slot);
+        let moored = self.unmoor(entry.moored);
         if let Some(timing) = timing {
             self.counted.completed(entry.entered, timing, now);
         }
@@ -331,7 +338,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 self.go_on(next, now, &mut grants);
             }
         }
-        (entry.ticket, grants)
+        (entry.ticket, moored, grants)
     }
 
     /// The key is another message's now.

@@ -96,6 +96,7 @@ pub(crate) fn sample(shared: &Shared, patience: Duration, mut show: impl FnMut(P
         let process = match stand {
             Stand::Process(process) => process,
             Stand::Dormant(dormant) => return show(latent(shared.tag, dormant.origin(), tenths)),
+            Stand::Berth(_) => return,
         };
         let head = process.head();
         let core = process.look(Some(if waits > 0 { patience } else { Duration::ZERO }));

@@ -106,6 +106,7 @@ pub use near::{NearBuildHasher, NearHasher};
 pub use pg::{GroupChange, GroupEvent, GroupView};
 pub use pid::Pid;
 pub use process::address::{Address, Ended, Recipient, Scoped, SendWait};
+pub use process::berth::{Berth, Busy, Harbor};
 pub use process::call::{Call, MultiCall};
 pub use process::context::Context;
 pub use process::dormant::Unwoken;

@@ -1,6 +1,7 @@
 //! Shared: loom models of the protocols we wrote ourselves: every interleaving of a few steps (three preemptions at most),
 //! and a lost wake-up shows as a deadlock. Run as CONTRIBUTING.md says. What crossbeam, parking_lot and async-task do is
 //! not seen by loom and is taken as correct.
+mod berth;
 mod dormant;
 mod jobs;
 mod poller;

@@ -290,6 +290,7 @@ impl Handle {
             Stand::Process(process) if process.head().is_alive() => pids.push(process.head().pid),
             Stand::Process(_) => {}
             Stand::Dormant(dormant) => pids.extend(dormant.origin().pid(tag)),
+            Stand::Berth(_) => {}
         });
         pids
     }

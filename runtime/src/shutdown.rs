@@ -11,6 +11,8 @@ use crate::timer::Entry;
 
 /// Tells all processes to stop, kills those that remain, reports those that cannot be killed, and closes the runtime.
 pub(crate) fn run(shared: &Shared) {
+    // Held, so that none goes, and what is users' with it, under the lock under which they are counted.
+    let harbors = shared.table.harbors();
     let told = tell(shared);
     let mut killed = 0;
     let empty = || shared.table.len() == 0;
@@ -23,6 +25,7 @@ pub(crate) fn run(shared: &Shared) {
         shared.lifecycle.wait_until(empty, &shared.clock, |_| 0);
     }
     close(shared, told, killed);
+    drop(harbors);
 }
 
 /// Tells all processes to stop; how many.

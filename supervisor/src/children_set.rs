@@ -1,23 +1,23 @@
 //! Driver: very many short-lived children under one node of the tree, with no process in the way of their starts and ends.
-use crate::board::Board;
-use crate::child::{ChildBuilder, ChildSpec, Recipe};
-use crate::limits::{KILL_PATIENCE, SHUTDOWN};
-use crate::message::SupervisorMessage;
-use crate::ready::Ready;
+mod holder;
+
+use crate::child::{ChildBuilder, ChildSpec};
+use crate::limits::SHUTDOWN;
+use crate::roster::Roster;
 use crate::shards::{Seat, Shards};
 use crate::snapshot::WedgedProcess;
 use crate::spec::{ChildKind, Shutdown};
 use colloquium_runtime::{
-    Address, Context, Dormant, Exit, ExitReason, Handle, IntoExitReason, Mailbox, Pid, ProcessBuilder, SpawnError,
+    Address, Context, Dormant, Exit, ExitReason, Handle, IntoExitReason, Pid, ProcessBuilder, SpawnError,
 };
+use holder::Held;
 use parking_lot::{Mutex, RwLock};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Poll;
-use std::time::Duration;
 use thiserror::Error;
 
 /// Children that come and go at a high rate: temporary, never restarted, without order, and told apart by their pids only.
@@ -33,8 +33,7 @@ use thiserror::Error;
 /// ```
 /// use colloquium_runtime::{Context, Runtime};
 /// use colloquium_supervisor::{ChildSpec, ChildrenSet, Supervisor};
-/// use std::time::Duration;
-///
+/// ///
 /// async fn serve(runtime: &Runtime) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 ///     let requests = ChildrenSet::new();
 ///     let supervisor = Supervisor::new().child(ChildSpec::set("requests", &requests)).start(runtime).await?;
@@ -56,6 +55,8 @@ pub struct ChildrenSet {
 
 struct Shared {
     shards: Shards,
+    /// Who keeps members of its own.
+    roster: OnceLock<Weak<dyn Roster>>,
     shutdown: Shutdown,
     holder: RwLock<Option<Holder>>,
     wedged: Mutex<Vec<WedgedProcess>>,
@@ -167,7 +168,7 @@ impl ChildrenSet {
             };
             std::mem::forget(place.take());
             // Before the body is made: should that panic, the membership ends with it.
-            let membership = self.member(pid, seat);
+            let membership = self.member(pid, Standing::Seat(seat));
             Member { body: Some(body(ctx)), membership: Some(membership) }
         });
         if refused { Err(JoinError::Closed) } else { Ok(spawned?) }
@@ -184,13 +185,34 @@ impl ChildrenSet {
         let made = self.shared.shards.enter_made(|holder| dormant.runtime().spawn_dormant(dormant, Some(holder)));
         let (pid, seat) = made.ok_or(JoinError::Closed)??;
         std::mem::forget(place);
-        Ok((pid, DormantSeat(seat)))
+        Ok((pid, DormantSeat(Standing::Seat(seat))))
+    }
+
+    /// Has somebody keep dormant members of its own, who is asked for them from now on, as long as there is one. Not for a set with a
+    /// limit: these members are not counted towards it.
+    ///
+    /// # Panics
+    ///
+    /// If the set has a roster.
+    pub fn set_roster(&self, roster: Weak<dyn Roster>) {
+        assert!(self.shared.roster.set(roster).is_ok(), "a set has one roster");
+    }
+
+    /// What stands for a member that the roster keeps, to be given back like others' ([`ChildrenSet::spawn_dormant`]) once it is
+    /// not dormant in its berth any more.
+    pub fn rostered(&self) -> DormantSeat {
+        DormantSeat(Standing::Rostered)
+    }
+
+    /// The last of the roster's members may have left.
+    pub fn roster_emptied(&self) {
+        self.shared.tell_empty();
     }
 
     /// A dormant member has ended, in an orderly way.
     #[expect(clippy::needless_pass_by_value, reason = "it is given back, once")]
-    pub fn leave(&self, seat: DormantSeat) {
-        self.shared.leave(seat.0, false);
+    pub fn leave(&self, pid: Pid, seat: DormantSeat) {
+        self.shared.leave(pid, seat.0, false);
     }
 
     /// What stands for a member's being one, now that it has a body; it is to be dropped with that.
@@ -215,7 +237,7 @@ impl ChildrenSet {
         Ok((build, self.place()?))
     }
 
-    fn member(&self, pid: Pid, seat: Seat) -> Membership {
+    fn member(&self, pid: Pid, seat: Standing) -> Membership {
         Membership { set: Arc::clone(&self.shared), pid, seat, orderly: false }
     }
 
@@ -228,7 +250,7 @@ impl ChildrenSet {
     /// How many members there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.shards.len()
+        self.shared.len()
     }
 
     /// The process that holds it open; `None` while it is closed.
@@ -252,14 +274,15 @@ impl ChildrenSet {
     /// The members, in no order.
     #[must_use]
     pub fn members(&self) -> Vec<Pid> {
-        self.shared.shards.pids()
+        self.shared.pids()
     }
 
     /// What the set has seen so far.
     #[must_use]
     pub fn totals(&self) -> SetTotals {
         let (started, abnormal) = self.shared.shards.totals();
-        SetTotals { started, abnormal }
+        let kept = self.shared.roster().map(|roster| roster.totals()).unwrap_or_default();
+        SetTotals { started: started + kept.0, abnormal: abnormal + kept.1 }
     }
 
     /// Members that were killed when the set was stopped, and were still there: their polls do not return.
@@ -287,6 +310,7 @@ impl ChildrenSetBuilder {
     pub fn build(self) -> ChildrenSet {
         let shared = Shared {
             shards: Shards::new(self.most),
+            roster: OnceLock::new(),
             shutdown: self.shutdown,
             holder: RwLock::new(None),
             wedged: Mutex::new(Vec::new()),
@@ -310,7 +334,7 @@ impl Drop for Place<'_> {
 pub struct Membership {
     set: Arc<Shared>,
     pid: Pid,
-    seat: Seat,
+    seat: Standing,
     orderly: bool,
 }
 
@@ -329,18 +353,58 @@ impl fmt::Debug for Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.set.leave(self.seat, !self.orderly);
+        self.set.leave(self.pid, self.seat, !self.orderly);
     }
 }
 
+/// Who keeps a member.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    Seat(Seat),
+    Rostered,
+}
+
 impl Shared {
-    fn leave(&self, seat: Seat, abnormal: bool) {
-        if self.shards.leave(seat, abnormal) {
-            let holder = self.holder.read().clone();
-            if let Some(holder) = holder {
-                // A holder that is dead waits for nobody.
-                drop(holder.address.send(SetMessage(Told::Empty)));
-            }
+    fn roster(&self) -> Option<Arc<dyn Roster>> {
+        self.roster.get()?.upgrade()
+    }
+
+    /// Lets members in, below that holder, or none any more.
+    fn open(&self, holder: Option<Pid>) {
+        match holder {
+            Some(holder) => self.shards.open(holder),
+            None => self.shards.close(),
+        }
+        if let Some(roster) = self.roster() {
+            roster.open(holder);
+        }
+    }
+
+    fn pids(&self) -> Vec<Pid> {
+        let mut pids = self.shards.pids();
+        pids.extend(self.roster().into_iter().flat_map(|roster| roster.pids()));
+        pids
+    }
+
+    fn len(&self) -> usize {
+        self.shards.len() + self.roster().map_or(0, |roster| roster.len())
+    }
+
+    fn leave(&self, pid: Pid, seat: Standing, abnormal: bool) {
+        let emptied = match seat {
+            Standing::Seat(seat) => self.shards.leave(seat, abnormal),
+            Standing::Rostered => self.roster().is_some_and(|roster| roster.leave(pid, abnormal)),
+        };
+        if emptied {
+            self.tell_empty();
+        }
+    }
+
+    fn tell_empty(&self) {
+        let holder = self.holder.read().clone();
+        if let Some(holder) = holder {
+            // A holder that is dead waits for nobody.
+            drop(holder.address.send(SetMessage(Told::Empty)));
         }
     }
 }
@@ -349,7 +413,7 @@ impl Shared {
 /// set then counts a member that is not there.
 #[derive(Debug)]
 #[must_use = "the set has the member until this is given back"]
-pub struct DormantSeat(Seat);
+pub struct DormantSeat(Standing);
 
 pin_project! {
     /// A body with its membership. (An async block would hold the body twice.)
@@ -379,107 +443,7 @@ impl ChildSpec<SetMessage> {
     /// A [`ChildrenSet`] as a child, of one supervisor at a time. It is stopped as the set says, and so is given as long as
     /// that takes.
     pub fn set(id: impl Into<Arc<str>>, set: &ChildrenSet) -> ChildBuilder<SetMessage> {
-        ChildBuilder::new(id.into(), ChildKind::Supervisor, Held(set.clone()))
-    }
-}
-
-struct Held(ChildrenSet);
-
-impl Recipe<SetMessage> for Held {
-    fn spawn(
-        &mut self,
-        build: ProcessBuilder<'_, SupervisorMessage>,
-        supervisor: &Address<SupervisorMessage>,
-    ) -> Result<(Address<SetMessage>, Option<Board>), SpawnError> {
-        let shared = Arc::clone(&self.0.shared);
-        // What comes in: exits, and one word whenever a shard of a closing set gets empty.
-        let address = build.system().mailbox(Mailbox::unbounded()).spawn(|ctx: Context<SetMessage>| {
-            let ready = Ready::new(supervisor.clone(), ctx.pid());
-            hold(ctx, shared, ready)
-        })?;
-        Ok((address, None))
-    }
-}
-
-/// Holds a set open until it is told to end.
-async fn hold(mut ctx: Context<SetMessage>, shared: Arc<Shared>, ready: Ready) -> ExitReason {
-    ctx.trap_exits(|exit| SetMessage(Told::Exit(exit)));
-    let runtime = ctx.runtime();
-    let open = Open { shared, runtime: runtime.clone() };
-    *open.shared.holder.write() = Some(Holder { address: ctx.address(), runtime: runtime.clone() });
-    open.shared.shards.open(ctx.pid());
-    ready.up();
-    let reason = loop {
-        match ctx.recv().await.0 {
-            // As every supervisor: its parent's, or one from outside all processes.
-            Told::Exit(exit) if exit.from.is_none() || exit.from == ctx.parent() => break exit.reason,
-            Told::Exit(_) | Told::Empty => {}
-        }
-    };
-    open.shared.shards.close();
-    let told = match open.shared.shutdown {
-        Shutdown::BrutalKill => Some(Duration::ZERO),
-        Shutdown::After(time) => open.tell_all(&ExitReason::Shutdown).then_some(time),
-        Shutdown::Infinity => {
-            open.tell_all(&ExitReason::Shutdown);
-            None
-        }
-    };
-    if !open.emptied(&mut ctx, told).await && open.tell_all(&ExitReason::Kill) {
-        open.emptied(&mut ctx, Some(KILL_PATIENCE)).await;
-        open.report_wedged(ctx.pid());
-    }
-    reason
-}
-
-/// An open set; its members end with it, however it ends.
-struct Open {
-    shared: Arc<Shared>,
-    runtime: Handle,
-}
-
-impl Open {
-    /// Sends all members an exit signal; false if there are none.
-    fn tell_all(&self, reason: &ExitReason) -> bool {
-        let members = self.shared.shards.pids();
-        for member in &members {
-            self.runtime.exit(*member, reason.clone());
-        }
-        !members.is_empty()
-    }
-
-    /// Waits until all members have left, for so long.
-    async fn emptied(&self, ctx: &mut Context<SetMessage>, time: Option<Duration>) -> bool {
-        let until = time.map(|time| self.runtime.now().saturating_add(time));
-        while self.shared.shards.len() > 0 {
-            match until {
-                None => drop(ctx.recv().await),
-                Some(until) => {
-                    let left = until.saturating_sub(self.runtime.now());
-                    if ctx.recv_timeout(left).await.is_err() {
-                        return self.shared.shards.len() == 0;
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    fn report_wedged(&self, holder: Pid) {
-        let since = self.runtime.now();
-        for pid in self.shared.shards.pids() {
-            tracing::error!(supervisor = %holder, pid = %pid, "member of a set cannot be killed: its poll does not return");
-            self.shared.wedged.lock().push(WedgedProcess { id: "".into(), pid, since });
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let holder = self.shared.holder.write().take();
-        drop(holder);
-        self.shared.shards.close();
-        self.tell_all(&ExitReason::Kill);
+        ChildBuilder::new(id.into(), ChildKind::Supervisor, Held::new(set))
     }
 }
 

@@ -28,6 +28,7 @@ mod reference;
 mod report;
 mod request;
 mod restart;
+mod roster;
 mod rows;
 mod server_ref;
 mod shards;
@@ -53,6 +54,7 @@ pub use message::SupervisorMessage;
 pub use place::Unavailable;
 pub use ready::Ready;
 pub use reference::{ChildCall, ChildCallError, ChildRef, ChildSendError, ChildSendErrorKind};
+pub use roster::Roster;
 pub use server_ref::{LastWord, ServerContext, ServerMessage, ServerRef, StopServerError};
 pub use snapshot::{
     ChildCounts, ChildExit, ChildSnapshot, ChildSnapshots, ChildState, ChildSummary, NextAction, Observer, StopReport,

@@ -9,6 +9,7 @@ use super::{Assigned, Inner, Record, Todo};
 use crate::conversation::Last;
 use crate::converse::converse;
 use crate::outcome::DispatchErrorKind;
+use crate::yard::quay::Moored;
 use crate::yard::{Entered, Refusal, Request};
 use colloquium_runtime::{Dormant, Handle, Origin, Peer, Pid};
 use colloquium_supervisor::{ChildrenSet, DormantSeat, JoinError};
@@ -61,11 +62,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     /// The message comes in, with its conversation, and goes out to whom it is linked, if there is room for it.
     pub(crate) fn begin(self: &Arc<Self>, request: Request, routes_itself: bool, now: Duration) -> Result<(), Refusal> {
         let mut inner = self.inner.lock();
-        let (entered, hastened) = {
+        let (entered, moored, hastened) = {
             let mut yard = self.group.yard();
             let number = |record: &Arc<Self>, slot, id| record.set_slot(slot, id);
             let entered = yard.enter(request, Arc::clone(self), routes_itself, now, number);
-            (entered, yard.take_hastened())
+            let moored = if matches!(entered, Entered::Refused(_)) || self.under.is_some() {
+                Moored::No
+            } else {
+                yard.moor(self.slot(), |berth, holder| berth.take(&**self, holder))
+            };
+            (entered, moored, yard.take_hastened())
         };
         let (place, routes) = match entered {
             Entered::Out(place) => (Some(place), false),
@@ -77,15 +83,18 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
                 return Err(refusal);
             }
         };
-        let mut failed = None;
+        let failed;
         let (mut sent, mut undelivered) = (None, None);
-        match self.set().spawn_dormant(self) {
+        match self.spawn(moored) {
             Ok((pid, seat)) => {
                 (inner.conversation, inner.seat) = (Some(pid), Some(seat));
+                // Whoever shuts the runtime down finds what is in a berth; what is there too late sees that here.
+                let late = matches!(moored, Moored::At(_)) && self.group.runtime.is_closing();
+                failed = late.then_some(DispatchErrorKind::NotStarted);
                 if routes {
                     inner.todo = Todo::Route { alone: false };
                 }
-                if let Some(place) = place
+                if let Some(place) = place.filter(|_| !late)
                     && let Some(attempt) = inner.assign(place, now)
                     && let Some(place) = &inner.place
                 {
@@ -108,7 +117,18 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         if let Some(pid) = undelivered {
             self.undelivered(pid);
         }
+        if moored == Moored::Wanting {
+            self.group.equip(self.slot());
+        }
         Ok(())
+    }
+
+    /// The conversation, unless it is there already.
+    fn spawn(self: &Arc<Self>, moored: Moored) -> Result<(Pid, DormantSeat), JoinError> {
+        match moored {
+            Moored::At(pid) => Ok((pid, self.set().rostered())),
+            Moored::Wanting | Moored::No => self.set().spawn_dormant(self),
+        }
     }
 
     /// Gives the conversation its body, if it has had none and is there; false if not.
@@ -138,11 +158,18 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The message is over, and so is its conversation: at once, if it has never had anything to do.
-    pub(crate) fn part(self: &Arc<Self>, parting: Parting<M, R>) {
+    pub(crate) fn part(self: &Arc<Self>, parting: Parting<M, R>, moored: bool) {
         let Parting { conversation, seat, linked } = parting;
+        if moored {
+            // It has ended in its berth, and nobody has had to do with it but its peer.
+            if let Some(place) = linked {
+                place.occupant.address.forget_dormant(self.origin.link(conversation));
+            }
+            return;
+        }
         let Some(seat) = seat else { return self.nudge(conversation) };
         if self.group.runtime.retire(&**self, linked.as_ref().map(|place| &place.occupant.address)) {
-            return self.set().leave(seat);
+            return self.set().leave(conversation, seat);
         }
         // Should it be killed, its consumer is to know whose end it is told of.
         self.inner.lock().place.clone_from(&linked);
@@ -168,6 +195,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         self.todo = Todo::End;
         let caller = self.tell(last.told);
         (caller, self.part_unless_attended())
+    }
+
+    /// The conversation that ends now: one that had a berth has ended when its message left the yard. Its link may be left to be
+    /// seen to also if somebody has just taken its seat: who was to give it a body does not find it any more.
+    pub(crate) fn parting(&mut self, parting: Option<Parting<M, R>>, moored: bool) -> Option<Parting<M, R>> {
+        if !moored {
+            return parting;
+        }
+        let mut parting = parting.or_else(|| self.part())?;
+        if std::mem::take(&mut self.linked) && parting.linked.is_none() {
+            parting.linked = self.place.take();
+        }
+        Some(parting)
     }
 
     /// The conversation, to be ended.

@@ -35,10 +35,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         if let Some(deferred) = deferred.as_deref() {
             self.group.leave(self.slot(), *deferred, &mut settled);
         }
+        let moored = settled.moored;
+        let parting = inner.parting(None, moored);
         let routes = matches!(inner.todo, Todo::Route { .. } | Todo::Pause { .. });
         let conversation = if routes { inner.conversation } else { None };
         drop(inner);
         self.group.finish(settled, deferred.is_some());
+        if let Some(parting) = parting {
+            self.part(parting, moored);
+        }
         if let Some(handler) = handler {
             handler.wake();
         }

@@ -4,6 +4,7 @@ use crate::conversation::Verdict;
 use crate::outcome::{Attempt, DispatchErrorKind};
 use crate::view::ConsumerId;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub(crate) enum Told<R> {
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     pub(crate) fn poll(self: &Arc<Self>, cx: &Context<'_>) -> Poll<Told<R>> {
-        let mut fresh = None;
+        // Who will wait, as it seems, has the clone ready, and need not come back with it.
+        let mut fresh = if self.seems_told() { None } else { Some(cx.waker().clone()) };
         let mut inner = self.inner.lock();
         while inner.told.is_none() {
             let settled = remember(&mut inner.caller, cx.waker(), &mut fresh);
@@ -51,9 +53,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let parting = if inner.machine.is_over() { inner.part() } else { None };
         drop(inner);
         if let Some(parting) = parting {
-            self.part(parting);
+            self.part(parting, false);
         }
         Poll::Ready(told)
+    }
+
+    pub(crate) fn note_told(&self) {
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    fn seems_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// The caller does not wait for the outcome any more; unless the dispatch is to go on by itself, it is cancelled.
@@ -63,7 +73,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let parting = if inner.machine.is_over() { inner.part() } else { None };
         drop(inner);
         if let Some(parting) = parting {
-            self.part(parting);
+            self.part(parting, false);
         } else if cancels {
             self.decide(DispatchErrorKind::Cancelled);
         }

@@ -23,6 +23,8 @@ pub(super) struct Entry<T> {
     pub(super) routes_itself: bool,
     /// The waiting room has let it in, or need not any more.
     pub(super) admitted: bool,
+    /// Its conversation has the berth of its place.
+    pub(super) moored: bool,
 }
 
 /// Where a message is.

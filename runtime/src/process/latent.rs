@@ -14,6 +14,7 @@
 use crate::mailbox::Mailbox;
 use crate::pid::Pid;
 use crate::process::address::Address;
+use crate::process::berth::Moored;
 use crate::process::control::{AnyProcess, Control, Extra, Head};
 use crate::runtime::Handle;
 use crate::sync::atomic::AtomicBool;
@@ -131,11 +132,16 @@ pub(crate) trait Entry: Send + Sync {
     fn stand(self: Arc<Self>) -> Stand;
     /// It has no control block.
     fn is_latent(&self) -> bool;
+    /// It is none: who knows of the slot's processes is to be asked ([`super::berth`]).
+    fn is_berth(&self) -> bool {
+        false
+    }
 }
 
 pub(crate) enum Stand {
     Process(AnyProcess),
     Dormant(Arc<dyn Dormant>),
+    Berth(Arc<Moored>),
 }
 
 impl<M: Send + 'static> Entry for Control<M> {

@@ -1,6 +1,7 @@
 //! Driver: processes: what others see of one, its own side, its beginning and its end.
 pub(crate) mod address;
 pub(crate) mod attended;
+pub(crate) mod berth;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod control;

@@ -3,15 +3,17 @@
 //! Shards, each a lock around its slots; a spawner goes round the shards, so that spawner and reaper seldom meet. It stays
 //! with each for a while, so that the slots of those who are spawned together, who often end together, stand together in
 //! memory. A slot's generation grows with each use; a slot whose generation is used up is never used again. Permits for processes are handed to shards in small lots, so that the common counter is touched seldom; a
-//! shard without any takes back what others hold before it says that the limit is reached.
+//! shard without any takes back what others hold before it says that the limit is reached. A slot may be a berth
+//! ([`super::berth`]): it holds a permit then, and its processes are counted by who has it.
 use crate::limits::{AHEAD, AHEAD_EVERY, SPAWN_RUN, TICK_POLLS};
 use crate::pid::Pid;
+use crate::process::berth::{Busy, Harbor, Moored, Released};
 use crate::process::control::AnyProcess;
 use crate::process::latent::{self, Dormant, Entry, Stand};
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
-use std::sync::Arc;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Permits a shard takes at a time.
@@ -25,6 +27,7 @@ pub(crate) struct Table {
     tag: u32,
     /// Held by who makes a control block for a process that had none. No other lock is held when it is taken.
     making: crate::sync::Mutex<()>,
+    harbors: Mutex<Vec<Weak<dyn Harbor>>>,
 }
 
 struct Shard {
@@ -48,13 +51,74 @@ const NONE: u32 = u32::MAX;
 impl Table {
     pub(crate) fn new(shards: usize, limit: usize, tag: u32) -> Self {
         let shards = (0..shards).map(|_| CachePadded::default()).collect();
-        Self { shards, permits: AtomicUsize::new(limit), limit, tag, making: crate::sync::Mutex::new(()) }
+        Self {
+            shards,
+            permits: AtomicUsize::new(limit),
+            limit,
+            tag,
+            making: crate::sync::Mutex::new(()),
+            harbors: Mutex::default(),
+        }
     }
 
     /// Makes a process, with its pid; `None` when the limit is reached. `turn` is any number, and one more each time: a few
     /// turns in a row come to the same shard.
     pub(crate) fn insert<P>(&self, turn: usize, make: impl FnOnce(Pid) -> (Arc<dyn Entry>, P)) -> Option<P> {
         let shard = turn / SPAWN_RUN % self.shards.len();
+        let mut guard = self.permitted(shard)?;
+        let (at, generation) = guard.vacant();
+        let grows = at == guard.slots.len();
+        let (process, made) = make(self.pid(shard, at, generation));
+        guard.put(at, process);
+        guard.used += 1;
+        drop(guard);
+        if grows && turn % AHEAD_EVERY == AHEAD_EVERY - 1 {
+            ask_ahead();
+        }
+        Some(made)
+    }
+
+    /// Makes a berth; its pid is nobody's. `None` when the limit is reached.
+    pub(crate) fn insert_berth(&self, turn: usize, moored: Arc<Moored>) -> Option<Pid> {
+        let shard = turn / SPAWN_RUN % self.shards.len();
+        let mut guard = self.permitted(shard)?;
+        let (at, generation) = guard.vacant();
+        guard.put(at, moored);
+        Some(self.pid(shard, at, generation))
+    }
+
+    /// Takes a berth out that has had processes up to that pid.
+    pub(crate) fn remove_berth(&self, last: Pid) {
+        let removed = self.take_berth(last, |guard| {
+            self.give_permit(guard);
+        });
+        drop(removed);
+    }
+
+    /// Frees a berth's slot; its permit goes where the caller says.
+    fn take_berth(&self, last: Pid, permit: impl FnOnce(&mut Shard)) -> Option<Arc<dyn Entry>> {
+        let (shard, at) = self.place(last);
+        let mut guard = self.shards[shard].lock();
+        guard.berth(at)?;
+        guard.slots[at].generation = last.generation();
+        let removed = guard.take(at);
+        permit(&mut guard);
+        removed
+    }
+
+    pub(crate) fn register(&self, harbor: &Arc<dyn Harbor>) {
+        let mut harbors = self.harbors.lock();
+        harbors.retain(|known| known.strong_count() > 0);
+        harbors.push(Arc::downgrade(harbor));
+    }
+
+    /// All that there are. Whoever drops the last handle on one drops what is users': without locks.
+    pub(crate) fn harbors(&self) -> Vec<Arc<dyn Harbor>> {
+        self.harbors.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A shard, with a permit that was taken from it.
+    fn permitted(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
         let mut guard = self.shards[shard].lock();
         if guard.permits == 0 {
             guard.permits = self.take_permits(LOT);
@@ -70,19 +134,12 @@ impl Table {
             guard.permits += recovered;
         }
         guard.permits -= 1;
-        let (at, generation) = match guard.slots.get(guard.free as usize) {
-            Some(slot) => (guard.free as usize, slot.generation + 1),
-            None => (guard.slots.len(), 1),
-        };
-        let grows = at == guard.slots.len();
+        Some(guard)
+    }
+
+    fn pid(&self, shard: usize, at: usize, generation: u32) -> Pid {
         let index = u32::try_from(at * self.shards.len() + shard).expect("a table of four billion processes");
-        let (process, made) = make(Pid::new(index, generation, self.tag));
-        guard.put(at, process);
-        drop(guard);
-        if grows && turn % AHEAD_EVERY == AHEAD_EVERY - 1 {
-            ask_ahead();
-        }
-        Some(made)
+        Pid::new(index, generation, self.tag)
     }
 
     /// Takes a process out; true if that leaves its shard empty, and so perhaps the table.
@@ -90,6 +147,7 @@ impl Table {
         let (shard, at) = self.place(pid);
         let mut guard = self.shards[shard].lock();
         let removed = guard.take(at);
+        guard.used -= 1;
         let emptied = self.give_permit(&mut guard);
         drop(guard);
         drop(removed);
@@ -107,10 +165,11 @@ impl Table {
             drop(guard);
             return match entry.stand() {
                 Stand::Process(process) => Err(Some(process)),
-                Stand::Dormant(_) => unreachable!("it is none"),
+                Stand::Dormant(_) | Stand::Berth(_) => Err(None),
             };
         }
         let removed = guard.take(at);
+        guard.used -= 1;
         let emptied = self.give_permit(&mut guard);
         drop(guard);
         drop(removed);
@@ -133,40 +192,77 @@ impl Table {
         }
         match self.entry(pid)?.stand() {
             Stand::Process(process) => Some(process),
-            Stand::Dormant(_) => self.make(pid),
+            Stand::Dormant(_) | Stand::Berth(_) => self.make(pid),
         }
     }
 
     fn entry(&self, pid: Pid) -> Option<Arc<dyn Entry>> {
         let (shard, at) = self.place(pid);
-        self.shards[shard].lock().find(at, pid).cloned()
+        let guard = self.shards[shard].lock();
+        guard.berth(at).or_else(|| guard.find(at, pid)).cloned()
+    }
+
+    /// Takes a process out of its berth, into the slot that this was; `None` if it has none (any more).
+    fn release(&self, pid: Pid, berth: &Moored, harbor: &mut Option<Arc<dyn Harbor>>) -> Option<Arc<dyn Dormant>> {
+        let (shard, at) = self.place(pid);
+        let harbor = harbor.insert(berth.harbor.upgrade()?);
+        let mut guard = self.shards[shard].lock();
+        guard.berth(at)?;
+        let dormant = harbor.release(berth.key, pid)?;
+        guard.used += 1;
+        let slot = &mut guard.slots[at];
+        slot.generation = pid.generation();
+        let berth = slot.process.replace(Arc::new(Released(Arc::clone(&dormant))));
+        drop(guard);
+        drop(berth);
+        Some(dormant)
     }
 
     /// Gives a process its control block, if it is there and has none; and what it then has.
     #[cold]
     fn make(&self, pid: Pid) -> Option<AnyProcess> {
-        let _making = self.making.lock();
-        let dormant: Arc<dyn Dormant> = match self.entry(pid)?.stand() {
+        // Dropped without the lock: with the last of them goes what is users'.
+        let (mut harbor, mut kept, mut in_vain) = (None, None, None);
+        let making = self.making.lock();
+        let made = self.make_alone(pid, &mut harbor, &mut kept, &mut in_vain);
+        drop(making);
+        if let Some(made) = in_vain {
+            latent::unmake(&made);
+        }
+        drop((kept, harbor));
+        made
+    }
+
+    fn make_alone(
+        &self,
+        pid: Pid,
+        harbor: &mut Option<Arc<dyn Harbor>>,
+        kept: &mut Option<Arc<dyn Dormant>>,
+        in_vain: &mut Option<AnyProcess>,
+    ) -> Option<AnyProcess> {
+        let dormant = match self.entry(pid)?.stand() {
             Stand::Process(process) => return Some(process),
             Stand::Dormant(dormant) => dormant,
+            Stand::Berth(berth) => self.release(pid, &berth, harbor)?,
         };
-        let made = latent::make(&dormant);
+        let dormant = kept.insert(dormant);
+        let made = latent::make(dormant);
         let (shard, at) = self.place(pid);
         let mut guard = self.shards[shard].lock();
         let replaced =
             guard.find_mut(at, pid).map(|entry| std::mem::replace(entry, Arc::clone(&made) as Arc<dyn Entry>));
         drop(guard);
         if replaced.is_none() {
-            latent::unmake(&made);
+            *in_vain = Some(made);
             return None;
         }
-        drop(replaced);
         latent::born(&made);
         Some(made)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().used).sum()
+        let used: usize = self.shards.iter().map(|shard| shard.lock().used).sum();
+        used + self.harbors().iter().map(|harbor| harbor.len()).sum::<usize>()
     }
 
     /// Shows every process that lives throughout, a lock for a few hundred at a time. What is spawned meanwhile may or
@@ -180,13 +276,14 @@ impl Table {
                     show(process);
                 }
             }
+            Stand::Berth(_) => {}
         });
     }
 
     /// As [`Table::for_each`]; a shard whose lock cannot be had in that time is passed over. How many were.
     pub(crate) fn for_each_within(&self, patience: Duration, mut show: impl FnMut(Stand)) -> usize {
         const CHUNK: usize = 512;
-        let mut unread = 0;
+        let (mut unread, mut left) = (0, patience);
         for shard in &self.shards {
             let mut from = 0;
             loop {
@@ -198,7 +295,22 @@ impl Table {
                 let slots = guard.slots.get(from..end.min(from + CHUNK)).unwrap_or_default();
                 let chunk: Vec<Arc<dyn Entry>> = slots.iter().filter_map(|slot| slot.process.clone()).collect();
                 drop(guard);
-                chunk.into_iter().for_each(|entry| show(entry.stand()));
+                for entry in chunk {
+                    match entry.stand() {
+                        Stand::Berth(berth) => {
+                            match berth.harbor.upgrade().map(|harbor| harbor.look(berth.key, left)) {
+                                Some(Ok(Some(dormant))) => show(Stand::Dormant(dormant)),
+                                Some(Ok(None)) | None => {}
+                                // It is not waited for with each of its berths.
+                                Some(Err(Busy)) => {
+                                    unread += usize::from(!left.is_zero());
+                                    left = Duration::ZERO;
+                                }
+                            }
+                        }
+                        stand => show(stand),
+                    }
+                }
                 from += CHUNK;
                 if from >= end {
                     break;
@@ -230,6 +342,15 @@ impl Table {
             }
             recovered += std::mem::take(&mut shard.lock().permits);
         }
+        for harbor in self.harbors() {
+            if recovered >= LOT {
+                break;
+            }
+            for berth in harbor.idle() {
+                let removed = self.take_berth(berth.pid(), |_| recovered += 1);
+                drop(removed);
+            }
+        }
         recovered
     }
 }
@@ -241,6 +362,18 @@ impl Default for Shard {
 }
 
 impl Shard {
+    /// The free slot that is used next, and its next generation.
+    fn vacant(&self) -> (usize, u32) {
+        match self.slots.get(self.free as usize) {
+            Some(slot) => (self.free as usize, slot.generation + 1),
+            None => (self.slots.len(), 1),
+        }
+    }
+
+    fn berth(&self, at: usize) -> Option<&Arc<dyn Entry>> {
+        self.slots.get(at)?.process.as_ref().filter(|entry| entry.is_berth())
+    }
+
     fn find(&self, at: usize, pid: Pid) -> Option<&Arc<dyn Entry>> {
         self.slots.get(at).filter(|slot| slot.generation == pid.generation())?.process.as_ref()
     }
@@ -251,7 +384,6 @@ impl Shard {
 
     /// Puts a process into the free slot, or behind the last if there is none.
     fn put(&mut self, at: usize, process: Arc<dyn Entry>) {
-        self.used += 1;
         if let Some(slot) = self.slots.get_mut(at) {
             self.free = slot.next_free;
             slot.generation += 1;
@@ -263,7 +395,6 @@ impl Shard {
 
     /// Frees a slot, for another use unless its generation is used up.
     fn take(&mut self, at: usize) -> Option<Arc<dyn Entry>> {
-        self.used -= 1;
         let free = self.free;
         let slot = &mut self.slots[at];
         if slot.generation < u32::MAX {

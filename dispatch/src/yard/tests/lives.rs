@@ -137,7 +137,7 @@ impl World {
         self.out.remove(&message);
         self.parked.remove(&message);
         self.keys.remove(&message);
-        let (ticket, grants) = self.yard.leave(number, finish, false, None, self.now);
+        let (ticket, _, grants) = self.yard.leave(number, finish, false, None, self.now);
         assert_eq!(ticket, message);
         self.grant(grants);
     }

@@ -132,7 +132,7 @@ impl World {
             Act::Complete => {
                 let Some(message) = self.out.pop_first() else { return };
                 let number = self.inside.remove(&message).expect("it is in");
-                let (_, grants) = self.yard.leave(number, Finish::Completed, false, None, Duration::ZERO);
+                let (_, _, grants) = self.yard.leave(number, Finish::Completed, false, None, Duration::ZERO);
                 self.granted(grants);
             }
             Act::Crash => self.crash(),
@@ -170,7 +170,7 @@ impl World {
                 Entered::Routes => panic!("it was routed"),
                 Entered::Refused(refusal) => {
                     assert_eq!((refusal, self.yard.closing), (Refusal::Closed, true));
-                    let (_, grants) = self.yard.leave(number, Finish::Lost, false, None, Duration::ZERO);
+                    let (_, _, grants) = self.yard.leave(number, Finish::Lost, false, None, Duration::ZERO);
                     self.inside.remove(&message);
                     self.granted(grants);
                 }

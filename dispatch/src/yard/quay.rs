@@ -1,0 +1,138 @@
+//! Pure: the berths of a group's conversations: places in the process table that stand ready for the messages which take the
+//! yard's places one after the other.
+//!
+//! The first few places have one from the start, the others get it when they are used for the second time: a line of a million that
+//! waits needs none. Without one, and where conversations are not the group's own, a conversation is spawned like any dormant
+//! process.
+use super::Yard;
+use crate::seats::Occupant;
+use colloquium_runtime::{Berth, Pid};
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
+
+#[derive(Debug, Default)]
+pub(crate) struct Quay {
+    /// Who holds the conversations' node open.
+    holder: Option<Pid>,
+    /// By the yard's places.
+    berths: Vec<Option<Berth>>,
+    /// Conversations that have berths.
+    taken: usize,
+    /// Those that had, and have ended otherwise or not yet.
+    released: IndexSet<Pid, FxBuildHasher>,
+    started: u64,
+    abnormal: u64,
+}
+
+/// What became of a message's conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moored {
+    /// It is there.
+    At(Pid),
+    /// It has no berth; one would serve the place's next.
+    Wanting,
+    No,
+}
+
+impl Quay {
+    pub(crate) fn open(&mut self, holder: Option<Pid>) {
+        self.holder = holder;
+    }
+
+    /// Conversations with a berth, or that had one.
+    pub(crate) fn len(&self) -> usize {
+        self.taken + self.released.len()
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.started, self.abnormal)
+    }
+
+    /// A berth for that place; it comes back if there is one.
+    pub(crate) fn equip(&mut self, slot: usize, berth: Berth) -> Option<Berth> {
+        if self.berths.len() <= slot {
+            self.berths.resize_with(slot + 1, || None);
+        }
+        if self.berths[slot].is_some() {
+            return Some(berth);
+        }
+        self.berths[slot] = Some(berth);
+        None
+    }
+
+    /// One that was released has ended; true if none is left and none will come.
+    pub(crate) fn leave(&mut self, pid: Pid, abnormal: bool) -> bool {
+        let left = self.released.swap_remove(&pid);
+        self.abnormal += u64::from(left && abnormal);
+        left && self.is_over()
+    }
+
+    /// Whether none is left, and none will come.
+    pub(crate) fn is_over(&self) -> bool {
+        self.holder.is_none() && self.len() == 0
+    }
+
+    pub(crate) fn all(&mut self) -> Vec<Berth> {
+        self.berths.iter_mut().filter_map(Option::take).collect()
+    }
+}
+
+impl<T: Clone, A: Occupant> Yard<T, A> {
+    /// Begins the conversation of the message at that place, by `take`, if it has a berth.
+    pub(crate) fn moor(&mut self, slot: usize, take: impl FnOnce(&mut Berth, Pid) -> Option<Pid>) -> Moored {
+        let quay = &mut self.quay;
+        let Some(holder) = quay.holder else { return Moored::No };
+        let Some(berth) = quay.berths.get_mut(slot) else {
+            quay.berths.resize_with(slot + 1, || None);
+            return Moored::No;
+        };
+        let Some(berth) = berth else { return Moored::Wanting };
+        let Some(pid) = take(berth, holder) else { return Moored::No };
+        quay.taken += 1;
+        quay.started += 1;
+        self.entries[slot].moored = true;
+        Moored::At(pid)
+    }
+
+    /// The message leaves: whether its conversation ends with it, in its berth.
+    pub(super) fn unmoor(&mut self, moored: bool) -> bool {
+        self.quay.taken -= usize::from(moored);
+        moored
+    }
+
+    /// The conversation gives its berth up, and lives on without.
+    pub(crate) fn release(&mut self, slot: usize, pid: Pid) -> Option<T> {
+        let entry = self.entries.get_mut(slot).filter(|entry| entry.moored)?;
+        let berth = self.quay.berths.get_mut(slot)?;
+        // The table has it back: it is the process's slot now.
+        let _slot = berth.take_if(|berth| berth.pid() == pid)?;
+        entry.moored = false;
+        self.quay.taken -= 1;
+        self.quay.released.insert(pid);
+        Some(entry.ticket.clone())
+    }
+
+    /// Whose conversation has that place's berth.
+    pub(crate) fn moored(&self, slot: usize) -> Option<T> {
+        self.entries.get(slot).filter(|entry| entry.moored).map(|entry| entry.ticket.clone())
+    }
+
+    /// All conversations with berths, and all that had.
+    pub(crate) fn conversations(&self) -> Vec<Pid> {
+        let moored = self.entries.iter().filter(|(_, entry)| entry.moored);
+        let pids = moored.filter_map(|(slot, _)| Some(self.quay.berths.get(slot)?.as_ref()?.pid()));
+        pids.chain(self.quay.released.iter().copied()).collect()
+    }
+
+    /// Berths that nobody has.
+    pub(crate) fn idle_berths(&mut self) -> Vec<Berth> {
+        let entries = &self.entries;
+        let berths = self.quay.berths.iter_mut().enumerate();
+        let idle = berths.filter(|(slot, _)| entries.get(*slot).is_none_or(|entry| !entry.moored));
+        idle.filter_map(|(_, berth)| berth.take()).collect()
+    }
+}
