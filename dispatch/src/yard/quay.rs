@@ -52,16 +52,15 @@ impl Quay {
         (self.started, self.abnormal)
     }
 
-    /// A berth for that place; it comes back if there is one.
+    /// A berth for that place. One comes back if there is one: this, or that one if it is spent.
     pub(crate) fn equip(&mut self, slot: usize, berth: Berth) -> Option<Berth> {
         if self.berths.len() <= slot {
             self.berths.resize_with(slot + 1, || None);
         }
-        if self.berths[slot].is_some() {
+        if self.berths[slot].as_ref().is_some_and(|berth| !berth.is_spent()) {
             return Some(berth);
         }
-        self.berths[slot] = Some(berth);
-        None
+        self.berths[slot].replace(berth)
     }
 
     /// One that was released has ended; true if none is left and none will come.
@@ -91,7 +90,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             return Moored::No;
         };
         let Some(berth) = berth else { return Moored::Wanting };
-        let Some(pid) = take(berth, holder) else { return Moored::No };
+        let Some(pid) = take(berth, holder) else { return Moored::Wanting };
         quay.taken += 1;
         quay.started += 1;
         self.entries[slot].moored = true;

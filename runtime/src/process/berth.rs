@@ -67,12 +67,21 @@ impl Berth {
         Pid::new(self.index, self.generation, self.tag)
     }
 
+    /// Whether its four billion pids are used up: another is to take its place.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.generation >= u32::MAX - 1
+    }
+
     /// Gives it to a process, which thereby is there: it is to be found by its pid as soon as its harbor finds it. It has ended
-    /// when its harbor does not find it any more. `None` if the berth's pids are used up.
+    /// when its harbor does not find it any more. `None` if the berth is [spent](Berth::is_spent).
     #[inline]
     pub fn take<D: Dormant>(&mut self, dormant: &D, parent: Pid) -> Option<Pid> {
         budget::charge();
-        self.generation = self.generation.checked_add(1).filter(|generation| *generation < u32::MAX)?;
+        if self.is_spent() {
+            return None;
+        }
+        self.generation += 1;
         let started = dormant.runtime().home().shared.clock.stamp();
         dormant.origin().settle(self.pid(), Some(parent), started);
         Some(self.pid())
@@ -232,5 +241,81 @@ impl Entry for Released {
 
     fn is_latent(&self) -> bool {
         true
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::process::latent::{Origin, Peer};
+    use crate::scheduler::Home;
+    use std::task::Waker;
+
+    struct Guest {
+        origin: Origin,
+        runtime: Handle,
+    }
+
+    impl Dormant for Guest {
+        fn origin(&self) -> &Origin {
+            &self.origin
+        }
+
+        fn runtime(&self) -> &Handle {
+            &self.runtime
+        }
+
+        fn peer(&self) -> Option<Peer> {
+            None
+        }
+
+        fn waker(self: Arc<Self>) -> Waker {
+            Waker::noop().clone()
+        }
+    }
+
+    struct Empty;
+
+    impl Harbor for Empty {
+        fn release(&self, _: usize, _: Pid) -> Option<Arc<dyn Dormant>> {
+            None
+        }
+
+        fn look(&self, _: usize, _: Duration) -> Result<Option<Arc<dyn Dormant>>, Busy> {
+            Ok(None)
+        }
+
+        fn len(&self) -> usize {
+            0
+        }
+
+        fn idle(&self) -> Vec<Berth> {
+            Vec::new()
+        }
+    }
+
+    /// The slot of a berth that is spent is never used again, as that of any process; one that is not spent is, under later pids.
+    #[test]
+    fn a_spent_berth_has_no_more_pids_and_gives_none_back() {
+        let runtime = Handle::new(Home::detached());
+        let guest = Guest { origin: Origin::new(), runtime: runtime.clone() };
+        let harbor: Arc<dyn Harbor> = Arc::new(Empty);
+        let mut berth = runtime.berth(&harbor, 0).expect("there is room");
+        let parent = berth.pid();
+        let first = berth.take(&guest, parent).expect("it is new");
+        assert!(first != parent && guest.origin.pid(first.runtime()) == Some(first));
+        runtime.unberth(vec![berth]);
+        let mut again = runtime.berth(&harbor, 0).expect("there is room");
+        assert_eq!(again.pid().index(), first.index());
+        assert!(again.pid().generation() > first.generation());
+        again.generation = u32::MAX - 2;
+        let last = again.take(&guest, parent).expect("the last");
+        assert!(again.is_spent() && again.take(&guest, parent).is_none());
+        assert_eq!((again.pid(), guest.origin.pid(last.runtime())), (last, Some(last)));
+        runtime.unberth(vec![again]);
+        let next = runtime.berth(&harbor, 0).expect("there is room");
+        let fresh = next.pid();
+        assert!(fresh.index() != last.index() || fresh.generation() > last.generation());
+        runtime.unberth(vec![next]);
     }
 }
