@@ -143,6 +143,48 @@ fn a_conversation_that_is_roused_as_it_ends_leaves_no_link() {
     });
 }
 
+struct Echoes;
+
+impl SharedConsumer for Echoes {
+    type Message = u64;
+    type Output = u64;
+
+    async fn handle(&self, number: Delivery<u64>) -> Result<u64, Failure> {
+        Ok(*number)
+    }
+}
+
+/// Whoever handles them: one after the other, side by side, or by hand.
+#[test]
+fn no_link_is_left_of_conversations_that_are_over() {
+    on_each_size(async |runtime| {
+        let plain = ConsumerRegistration::function(async |number: Delivery<u64>| Ok(*number));
+        let shared = ConsumerRegistration::shared(async || Ok::<_, std::io::Error>(Echoes));
+        let by_hand = ConsumerRegistration::process(async |mut inbox: Deliveries<u64, u64>| {
+            while let Some(work) = inbox.next().await {
+                let number = *work;
+                work.complete(number);
+            }
+            ExitReason::Shutdown
+        });
+        for registration in [plain, shared, by_hand] {
+            let group =
+                ConsumerGroup::alike("echo", 1, &registration).room(8).start(&*runtime).await.expect("it starts");
+            let consumer = group.group().consumers()[0].pid.expect("it is up");
+            let links = || runtime.info(consumer).map(|info| info.link_count);
+            let before = links();
+            for _ in 0..5 {
+                let all: Vec<_> = (0..8).map(|number| group.dispatch(number).start()).collect();
+                for conversation in all {
+                    conversation.await.expect("completed");
+                }
+            }
+            until(&runtime, || links() == before).await;
+            assert_eq!(group.drain(LONG).await.left, 0);
+        }
+    });
+}
+
 /// Berths that nobody has give way to processes; and at the limit, a dispatch says so.
 #[test]
 fn the_limit_on_processes_is_exact_beside_berths() {

@@ -253,6 +253,15 @@ pub(crate) struct Answered<M: Send + Sync + 'static, R: Send + 'static> {
     pub(crate) unlinked: Option<DormantLink>,
 }
 
+impl<M: Send + Sync + 'static, R: Send + 'static> Answered<M, R> {
+    /// There is nobody who would forget its link together with others.
+    fn forget(self) {
+        if let (Some(process), Some(link)) = (self.process, self.unlinked) {
+            process.address.forget_dormant(link);
+        }
+    }
+}
+
 impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
     /// Begins with a delivery, unless it was withdrawn; `now` is the time, if it was looked at. `spare` may stand for the process.
     pub(crate) fn begin(
@@ -357,7 +366,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
         if let Some(process) = &process {
             process.count_end(result.is_ok());
         }
-        drop(self.answered(process, result));
+        self.answered(process, result).forget();
+    }
+
+    /// As [`Open::answer`], of one of several handlers.
+    pub(crate) fn answer_beside(self, result: Result<R, Failure>) {
+        self.answer(result).forget();
     }
 
     fn answered(&self, process: Option<Arc<Process<M, R>>>, result: Result<R, Failure>) -> Answered<M, R> {

@@ -116,7 +116,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Crew<M, R> {
                 bell.rung.store(true, Ordering::Release);
                 drop(handler);
                 match result {
-                    Some(result) => _ = open.answer(result),
+                    Some(result) => open.answer_beside(result),
                     None => open.stopped(),
                 }
             }

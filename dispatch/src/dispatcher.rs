@@ -79,7 +79,7 @@ impl ConversationSupervisor {
         ChildSpec::set(id, &self.set)
     }
 
-    /// How many conversations there are, those included whose outcomes nobody has taken yet.
+    /// How many conversations there are. One that somebody has had to do with is there until its outcome has been taken, too.
     #[must_use]
     pub fn len(&self) -> usize {
         self.set.len()

@@ -33,7 +33,8 @@ use thiserror::Error;
 /// ```
 /// use colloquium_runtime::{Context, Runtime};
 /// use colloquium_supervisor::{ChildSpec, ChildrenSet, Supervisor};
-/// ///
+/// use std::time::Duration;
+///
 /// async fn serve(runtime: &Runtime) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 ///     let requests = ChildrenSet::new();
 ///     let supervisor = Supervisor::new().child(ChildSpec::set("requests", &requests)).start(runtime).await?;

@@ -3,8 +3,8 @@
 //! The record is what such a process wakes, and what stands for it until somebody looks for it. It is locked while the message comes
 //! in and its conversation is made, so that whoever finds either sees both. Under that lock the conversation is there, or was taken out by
 //! who has made the message over, or has taken the outcome: the first gives it a body when it is woken, the other sees to its
-//! end by itself, and so has nothing to do with what still wakes it. It is the caller who takes it out if it waits for the
-//! outcome: what it has made is at hand there, and not where the consumer runs.
+//! end by itself, and so has nothing to do with what still wakes it. One that has kept its berth until then has ended when the message
+//! left the yard; one that has not is taken out by the caller if that waits for the outcome.
 use super::{Assigned, Inner, Record, Todo};
 use crate::conversation::Last;
 use crate::converse::converse;

@@ -99,9 +99,10 @@ impl Handle {
     /// processes.
     pub fn register_harbor(&self, harbor: &Arc<dyn Harbor>) {
         let shared = &self.home().shared;
-        // It will have nobody then, and is not to be asked under the lock of who waits for the end.
-        if !shared.lifecycle.is_closing() {
-            shared.table.register(harbor);
+        shared.table.register(harbor);
+        // Who waits for the end holds those that it has found, and is to find no more: this will have nobody anyway.
+        if shared.lifecycle.is_closing() {
+            shared.table.unregister(harbor);
         }
     }
 

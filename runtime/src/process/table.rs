@@ -106,6 +106,11 @@ impl Table {
         removed
     }
 
+    pub(crate) fn unregister(&self, harbor: &Arc<dyn Harbor>) {
+        let known = Arc::downgrade(harbor);
+        self.harbors.lock().retain(|other| !other.ptr_eq(&known));
+    }
+
     pub(crate) fn register(&self, harbor: &Arc<dyn Harbor>) {
         let mut harbors = self.harbors.lock();
         harbors.retain(|known| known.strong_count() > 0);
@@ -261,8 +266,9 @@ impl Table {
     }
 
     pub(crate) fn len(&self) -> usize {
-        let used: usize = self.shards.iter().map(|shard| shard.lock().used).sum();
-        used + self.harbors().iter().map(|harbor| harbor.len()).sum::<usize>()
+        // In this order: one that leaves its berth meanwhile is counted twice, and not passed over.
+        let moored: usize = self.harbors().iter().map(|harbor| harbor.len()).sum();
+        moored + self.shards.iter().map(|shard| shard.lock().used).sum::<usize>()
     }
 
     /// Shows every process that lives throughout, a lock for a few hundred at a time. What is spawned meanwhile may or
@@ -284,7 +290,7 @@ impl Table {
     pub(crate) fn for_each_within(&self, patience: Duration, mut show: impl FnMut(Stand)) -> usize {
         const CHUNK: usize = 512;
         let (mut unread, mut left) = (0, patience);
-        for shard in &self.shards {
+        for (number, shard) in self.shards.iter().enumerate() {
             let mut from = 0;
             loop {
                 let Some(guard) = shard.try_lock_for(patience) else {
@@ -293,21 +299,19 @@ impl Table {
                 };
                 let end = guard.slots.len();
                 let slots = guard.slots.get(from..end.min(from + CHUNK)).unwrap_or_default();
-                let chunk: Vec<Arc<dyn Entry>> = slots.iter().filter_map(|slot| slot.process.clone()).collect();
+                let filled = (from..).zip(slots).filter_map(|(at, slot)| Some((at, slot.process.clone()?)));
+                let chunk: Vec<(usize, Arc<dyn Entry>)> = filled.collect();
                 drop(guard);
-                for entry in chunk {
+                for (at, entry) in chunk {
                     match entry.stand() {
-                        Stand::Berth(berth) => {
-                            match berth.harbor.upgrade().map(|harbor| harbor.look(berth.key, left)) {
-                                Some(Ok(Some(dormant))) => show(Stand::Dormant(dormant)),
-                                Some(Ok(None)) | None => {}
-                                // It is not waited for with each of its berths.
-                                Some(Err(Busy)) => {
-                                    unread += usize::from(!left.is_zero());
-                                    left = Duration::ZERO;
-                                }
+                        Stand::Berth(berth) => match self.look(&berth, (number, at), left) {
+                            Ok(stand) => stand.into_iter().for_each(&mut show),
+                            // It is not waited for with each of its berths.
+                            Err(Busy) => {
+                                unread += usize::from(!left.is_zero());
+                                left = Duration::ZERO;
                             }
-                        }
+                        },
                         stand => show(stand),
                     }
                 }
@@ -318,6 +322,21 @@ impl Table {
             }
         }
         unread
+    }
+
+    /// Who has a berth, or has left it meanwhile for the slot that it was.
+    fn look(&self, berth: &Moored, place: (usize, usize), patience: Duration) -> Result<Option<Stand>, Busy> {
+        let harbor = berth.harbor.upgrade();
+        let dormant = harbor.map_or(Ok(None), |harbor| harbor.look(berth.key, patience))?;
+        // The harbor's place may have another berth by now.
+        let pid = dormant.as_ref().and_then(|dormant| dormant.origin().pid(self.tag));
+        if pid.is_some_and(|pid| self.place(pid) == place) {
+            return Ok(dormant.map(Stand::Dormant));
+        }
+        let shard = self.shards[place.0].try_lock_for(patience).ok_or(Busy)?;
+        let entry = shard.slots.get(place.1).and_then(|slot| slot.process.clone());
+        drop(shard);
+        Ok(entry.filter(|entry| !entry.is_berth()).map(Entry::stand))
     }
 
     fn place(&self, pid: Pid) -> (usize, usize) {
