@@ -103,7 +103,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             id: self.id(),
             message: self.message.clone(),
             kind,
-            attempts: inner.history.to_vec(),
+            attempts: inner.history.attempts(),
             key: self.key,
             at: now.unwrap_or_else(|| group.runtime.now()),
         });

@@ -4,7 +4,7 @@ use crate::dead_letters::DeadLetters;
 use crate::failure::caught;
 use crate::keeper::KeeperMessage;
 use crate::limits;
-use crate::metrics::GroupMetrics;
+use crate::metrics::{GroupMetrics, Latencies};
 use crate::outcome::DispatchErrorKind;
 use crate::picture::blame_note;
 use crate::record::{Assigned, Record, Seat};
@@ -259,7 +259,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         let (ticket, moored, grants) = yard.leave(slot, finish, hold, timing, now);
         settled.hastened |= yard.take_hastened();
         settled.moored = moored;
-        settled.last = moored && yard.quay.is_over();
+        settled.last = moored && yard.is_roster_over();
         drop(yard);
         settled.add(grants);
         settled.ticket = Some(ticket);
@@ -406,18 +406,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             (dead.total(), dead.poisoned())
         };
         let now = self.runtime.now();
-        let yard = self.yard();
+        let mut yard = self.yard();
+        let Latencies { wait, handling, whole } = yard.latencies().clone();
         GroupMetrics {
             name: Arc::clone(&self.name),
-            totals: yard.totals,
+            totals: yard.totals(),
             dead_letters,
             poisoned,
             waiting: yard.waiting(),
             in_flight: yard.len(),
-            rates: yard.counted.rates(now),
-            wait: yard.counted.wait.clone(),
-            handling: yard.counted.handling.clone(),
-            whole: yard.counted.whole.clone(),
+            rates: yard.rates(now),
+            wait,
+            handling,
+            whole,
             consumers: yard.seats.metrics(now),
         }
     }

@@ -177,7 +177,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
             closing: yard.closing,
             dead_letters,
             dead_letters_total,
-            totals: yard.totals,
+            totals: yard.totals(),
         }
     }
 

@@ -18,7 +18,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Harbor for Group<M, R> {
     }
 
     fn len(&self) -> usize {
-        self.yard().quay.taken()
+        self.yard().berthed()
     }
 
     fn idle(&self) -> Vec<Berth> {
@@ -36,15 +36,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Roster for Group<M, R> {
     }
 
     fn len(&self) -> usize {
-        self.yard().quay.len()
+        self.yard().roster_len()
     }
 
     fn totals(&self) -> (u64, u64) {
-        self.yard().quay.totals()
+        self.yard().roster_totals()
     }
 
     fn leave(&self, pid: Pid, abnormal: bool) -> bool {
-        self.yard().quay.leave(pid, abnormal)
+        self.yard().leave_roster(pid, abnormal)
     }
 }
 

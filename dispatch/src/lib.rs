@@ -49,6 +49,7 @@ mod group;
 mod hand;
 mod handle;
 mod harbor;
+mod history;
 mod inbox;
 mod keeper;
 mod lanes;

@@ -48,8 +48,7 @@ impl Default for LatencyHistogram {
 }
 
 impl LatencyHistogram {
-    pub(crate) fn add(&mut self, time: Duration) {
-        let nanos = time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()));
+    pub(crate) fn add(&mut self, nanos: u64) {
         self.classes[class_of(nanos)] += 1;
         self.count += 1;
         self.sum = self.sum.saturating_add(nanos);
@@ -147,23 +146,53 @@ pub struct Rates {
 }
 
 /// The times of a delivery that was completed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timing {
-    /// When a handler first began with the message.
-    pub(crate) begun: Duration,
-    /// What the handler took that completed it.
-    pub(crate) handled: Duration,
+    /// When a handler first began with the message, in nanoseconds of the runtime's time.
+    pub(crate) begun: u64,
+    /// What the handler took that completed it, in nanoseconds.
+    pub(crate) handled: u64,
 }
 
-/// What the yard counts beside its totals.
-#[derive(Debug, Default)]
-pub(crate) struct Counted {
-    pub(crate) into: Flow,
-    pub(crate) out: Flow,
-    pub(crate) shed: Flow,
+/// How long messages took, in the three ways that are counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Latencies {
     pub(crate) wait: LatencyHistogram,
     pub(crate) handling: LatencyHistogram,
     pub(crate) whole: LatencyHistogram,
+}
+
+/// What is counted of messages as they come and go out, where they are dispatched: a line of memory, which mostly stays there.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Coming {
+    pub(crate) dispatched: u64,
+    pub(crate) delivered: u64,
+    /// The next number that is given to a message.
+    pub(crate) numbers: u64,
+    /// Conversations that began in a berth.
+    pub(crate) berthed: u64,
+    pub(crate) into: Flow,
+}
+
+/// What is counted of them as they leave, where they are handled: another line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Going {
+    pub(crate) completed: u64,
+    /// Conversations that ended in their berths, or left them.
+    pub(crate) unberthed: u64,
+    pub(crate) out: Flow,
+    /// The times of the last completions (wait, handling, whole, in nanoseconds), not counted yet: so a message touches one line
+    /// or two rather than six. No more than [`UNCOUNTED`].
+    recent: Vec<[u64; 3]>,
+}
+
+/// What else the yard counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) shed: Flow,
+    latencies: Latencies,
     /// Since when messages are turned away, and when the last one was.
     pub(crate) shedding: Option<(Duration, Duration)>,
 }
@@ -171,13 +200,36 @@ pub(crate) struct Counted {
 /// As long after the last refusal a group counts as turning messages away.
 const SHEDDING: Duration = Duration::from_secs(2);
 
-impl Counted {
-    /// A message that was let in at `entered` is completed.
-    pub(crate) fn completed(&mut self, entered: Duration, timing: Timing, now: Duration) {
+/// So many completions are counted at one go.
+const UNCOUNTED: usize = 32;
+
+/// Five hundred years fit.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
+}
+
+impl Going {
+    /// A message that was let in at `entered` is completed. True if what is known of such is to be [counted](Counted::count).
+    #[must_use]
+    pub(crate) fn completed(&mut self, entered: Duration, timing: Timing, now: Duration) -> bool {
         self.out.add(now);
-        self.wait.add(timing.begun.saturating_sub(entered));
-        self.handling.add(timing.handled);
-        self.whole.add(now.saturating_sub(entered));
+        let (entered, now) = (nanos(entered), nanos(now));
+        self.recent.push([timing.begun.saturating_sub(entered), timing.handled, now.saturating_sub(entered)]);
+        self.recent.len() >= UNCOUNTED
+    }
+}
+
+impl Counted {
+    /// Counts the times of the last completions. How long messages have taken so far.
+    #[cold]
+    pub(crate) fn count(&mut self, going: &mut Going) -> &Latencies {
+        let Latencies { wait, handling, whole } = &mut self.latencies;
+        for [waited, handled, all] in going.recent.drain(..) {
+            wait.add(waited);
+            handling.add(handled);
+            whole.add(all);
+        }
+        &self.latencies
     }
 
     /// A message is turned away.
@@ -190,10 +242,6 @@ impl Counted {
     /// Since when messages are turned away, if they are.
     pub(crate) fn shedding(&self, now: Duration) -> Option<Duration> {
         self.shedding.filter(|(_, last)| now.saturating_sub(*last) < SHEDDING).map(|(since, _)| since)
-    }
-
-    pub(crate) fn rates(&self, now: Duration) -> Rates {
-        Rates { into: self.into.rate(now), out: self.out.rate(now), shed: self.shed.rate(now) }
     }
 }
 
@@ -250,14 +298,12 @@ pub struct ConsumerMetrics {
     pub out: f64,
 }
 
-/// The deliveries of one consumer, by their ends.
+/// The deliveries of one consumer that did not end well, by their ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) delivered: u64,
     pub(crate) failed: u64,
     pub(crate) crashed: u64,
     pub(crate) lost: u64,
-    pub(crate) out: Flow,
 }
 
 #[cfg(test)]
@@ -284,7 +330,7 @@ mod tests {
             mut times in prop::collection::vec(0..1u64 << 39, 1..200), part in 0.0..=1.0f64,
         ) {
             let mut histogram = LatencyHistogram::default();
-            times.iter().for_each(|nanos| histogram.add(Duration::from_nanos(*nanos)));
+            times.iter().for_each(|nanos| histogram.add(*nanos));
             times.sort_unstable();
             let rank = ((part * times.len() as f64).ceil() as usize).clamp(1, times.len());
             let exact = times[rank - 1];

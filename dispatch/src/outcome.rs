@@ -1,7 +1,6 @@
 //! Pure: how a dispatch ended: the outcome of success, and the error that gives the message back.
 use crate::view::ConsumerId;
 use colloquium_runtime::ExitReason;
-use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,9 +150,6 @@ pub struct Attempt {
     /// When it was over.
     pub over: Option<Duration>,
 }
-
-/// The deliveries of one message; mostly there is one.
-pub(crate) type History = SmallVec<[Attempt; 1]>;
 
 /// A dispatch that did not succeed; the message comes back with it.
 pub struct DispatchError<M>(Box<Details<M>>);

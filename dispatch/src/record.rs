@@ -16,8 +16,8 @@ use crate::act::{Act, Deferred};
 use crate::blame::End;
 use crate::conversation::{Decided, Last, Machine, Next, Phase, Start, Terms, Verdict, Wanted};
 use crate::group::Group;
-use crate::metrics::Timing;
-use crate::outcome::{Attempt, DispatchErrorKind, History, Reached};
+use crate::history::History;
+use crate::outcome::{DispatchErrorKind, Reached};
 use crate::process::Process;
 use crate::view::ConsumerId;
 use crate::yard::{Finish, Place, Request};
@@ -36,58 +36,62 @@ pub(crate) use seen::Told;
 pub(crate) type Seat<M, R> = Arc<Process<M, R>>;
 pub(crate) type Assigned<M, R> = Place<Seat<M, R>>;
 
+/// In the order of who touches what: first what goes from core to core with each message (its caller's and its consumer's), as few
+/// lines of memory as may be; last what only some messages need.
+#[repr(C)]
 pub(crate) struct Record<M, R> {
     pub(crate) message: Arc<M>,
     pub(crate) group: Arc<Group<M, R>>,
-    /// The message in whose handling this one was dispatched.
-    pub(crate) parent: Option<u64>,
-    pub(crate) key: Option<u64>,
     pub(crate) deadline: Duration,
     /// Its number; like its place in the yard, written under the yard's lock before anybody else can see the record.
     id: AtomicU64,
     slot: AtomicUsize,
+    /// Of a group with spans.
+    pub(crate) span: Option<Box<Span>>,
     /// Handlers' closures that run on threads for blocking work; see `record/blocking.rs`.
     blocking: AtomicU32,
     /// The caller has probably been told: written under the lock, and read without it to guess what is to be done there.
     told: AtomicBool,
-    /// Of a group with spans.
-    pub(crate) span: Option<Box<Span>>,
     /// Its conversation, as a process.
     origin: Origin,
-    /// Where that is, if not below the group.
-    under: Option<ChildrenSet>,
     inner: Mutex<Inner<M, R>>,
+    /// The message in whose handling this one was dispatched.
+    pub(crate) parent: Option<u64>,
+    pub(crate) key: Option<u64>,
+    /// Where its conversation is, if not below the group.
+    under: Option<ChildrenSet>,
 }
 
+#[repr(C)]
 pub(crate) struct Inner<M, R> {
     machine: Machine,
     told: Option<Verdict>,
-    output: Option<R>,
-    caller: Option<Waker>,
     /// The caller has not taken the outcome yet, nor given it up.
     attended: bool,
-    /// The handler that wants to know when it is cancelled.
-    handler: Option<Waker>,
-    /// Until it has ended, or the message is over: who ends that takes it out, and sees to it that it ends, too.
-    conversation: Option<Pid>,
-    /// Of a conversation that is dormant.
-    seat: Option<DormantSeat>,
     /// It had a place from birth.
     placed: bool,
     /// It is linked to that.
     linked: bool,
     /// The conversation has ended.
     deserted: bool,
-    place: Option<Assigned<M, R>>,
-    /// Which assignment this is: what belongs to an earlier one is stale.
-    attempt: u32,
-    todo: Todo,
+    overdue: bool,
     /// What the handler's guard saw when it went.
     interrupted: Option<End>,
-    overdue: bool,
+    /// Which assignment this is: what belongs to an earlier one is stale.
+    attempt: u32,
+    /// Of a conversation that is dormant.
+    seat: Option<DormantSeat>,
+    /// Until it has ended, or the message is over: who ends that takes it out, and sees to it that it ends, too.
+    conversation: Option<Pid>,
+    caller: Option<Waker>,
+    pub(crate) history: History,
+    output: Option<R>,
+    place: Option<Assigned<M, R>>,
+    todo: Todo,
+    /// The handler that wants to know when it is cancelled.
+    handler: Option<Waker>,
     /// It is out of the yard when its closures have returned.
     pub(crate) deferred: Option<Box<Deferred>>,
-    pub(crate) history: History,
     /// Most messages have none.
     trouble: Option<Box<Trouble>>,
 }
@@ -148,7 +152,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             interrupted: None,
             overdue: false,
             deferred: None,
-            history: History::new(),
+            history: History::default(),
             trouble: None,
         };
         Self {
@@ -195,10 +199,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         }
         let Start::Go(verdict) = inner.machine.start() else { return false };
         inner.interrupted = None;
-        if let Some(last) = inner.history.last_mut() {
-            // Stamps of two threads may be a microsecond apart; what is told of one delivery is in order.
-            (last.reached, last.begun) = (Reached::Started, Some(now.max(last.sent)));
-        }
+        inner.history.begun(now);
         let caller = inner.tell(verdict);
         drop(inner);
         if let Some(caller) = caller {
@@ -216,8 +217,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             return None;
         }
         let mut unlinked = None;
-        inner.close(Reached::Completed, None, now);
-        let timing = inner.timing(now);
+        inner.history.over(Reached::Completed, None, now);
+        let timing = inner.history.timing(now);
         let next = inner.machine.completed();
         let wanted = matches!(next, Next::Over(Last { told: Some(Verdict::Delivered), .. }));
         let mut output = Some(output);
@@ -244,7 +245,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut act = self.act();
         let mut inner = self.inner.lock();
         if inner.is_started(attempt) {
-            inner.close(Reached::Failed, Some(reason), now);
+            inner.history.over(Reached::Failed, Some(reason), now);
             inner.trouble().lost_at = now;
             let next = inner.machine.failed(wanted);
             inner.follow(next, Finish::Failed, &mut act);
@@ -354,18 +355,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         }
         if let Some(last) = self.history.last() {
             let trouble = self.trouble.get_or_insert_default();
-            trouble.rerouted_from.push(last.consumer);
+            trouble.rerouted_from.push(last);
             trouble.reroute_timings.push(now.saturating_sub(trouble.lost_at));
         }
-        let consumer = place.consumer;
-        self.history.push(Attempt {
-            consumer,
-            reached: Reached::Queued,
-            reason: None,
-            sent: now,
-            begun: None,
-            over: None,
-        });
+        self.history.sent(place.consumer, now);
         self.place = Some(place);
         self.interrupted = None;
         self.attempt += 1;
@@ -378,19 +371,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
 
     fn is_started(&self, attempt: u32) -> bool {
         self.attempt == attempt && self.machine.phase() == Phase::Started
-    }
-
-    fn close(&mut self, reached: Reached, reason: Option<ExitReason>, now: Duration) {
-        if let Some(last) = self.history.last_mut() {
-            let over = now.max(last.begun.unwrap_or(last.sent));
-            (last.reached, last.reason, last.over) = (reached, reason, Some(over));
-        }
-    }
-
-    /// The times of the delivery that is completed.
-    fn timing(&self, now: Duration) -> Option<Timing> {
-        let handled = now.saturating_sub(self.history.last()?.begun?);
-        Some(Timing { begun: self.history.iter().find_map(|attempt| attempt.begun)?, handled })
     }
 
     /// The caller, to be woken, if he is told something.
@@ -407,7 +387,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
             None => End::Otherwise,
         };
         let reached = if self.machine.phase() == Phase::Started { Reached::Started } else { Reached::Queued };
-        self.close(reached, Some(reason), now);
+        self.history.over(reached, Some(reason), now);
         self.trouble().lost_at = now;
         let blamed = reached == Reached::Started && matches!(end, End::OwnPanic | End::Overdue);
         let finish = if blamed { Finish::Crashed } else { Finish::Lost };

@@ -1,5 +1,5 @@
 //! Pure: the consumers of a group as their group counts them: who is there, who has room, and whose turn it is.
-use crate::metrics::{ConsumerMetrics, Tally};
+use crate::metrics::{ConsumerMetrics, Flow, Tally};
 use crate::retry::Chance;
 use crate::revival::Health;
 use crate::routing::{Choice, Ring};
@@ -19,7 +19,7 @@ pub(crate) trait Occupant: Clone {
 
 /// One consumer, across its restarts. First what each message touches, so that few lines of memory go from core to core with it.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Seat<A> {
     pub(crate) occupant: Option<A>,
     /// Which process of it this is: what was given to another is not counted here.
@@ -35,8 +35,12 @@ pub(crate) struct Seat<A> {
     pub(crate) failed: bool,
     pub(crate) leaving: bool,
     pub(crate) ejected_until: Option<Duration>,
-    pub(crate) health: Health,
+    /// Deliveries that were sent to it. Those above are one line, what a completion touches beside them is another.
+    pub(crate) delivered: u64,
     pub(crate) completed: u64,
+    /// Completions.
+    pub(crate) out: Flow,
+    pub(crate) health: Health,
     pub(crate) tally: Tally,
     pub(crate) tags: Arc<[Arc<str>]>,
     pub(crate) since: Duration,
@@ -80,16 +84,17 @@ pub(crate) enum Chosen {
 }
 
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Seats<A> {
     seats: Vec<Seat<A>>,
-    /// A bit for each position that has room.
-    open: Vec<u64>,
-    usable: usize,
     /// Free places, over all.
     vacant: usize,
-    ring: Ring,
     cursor: usize,
+    usable: usize,
+    /// A bit for each position that has room.
+    open: Vec<u64>,
     next: u64,
+    ring: Ring,
 }
 
 impl<A: Occupant> Seats<A> {
@@ -131,11 +136,8 @@ impl<A: Occupant> Seats<A> {
         let open = has > 0;
         self.usable = self.usable + usize::from(is) - usize::from(was);
         self.vacant = self.vacant + has as usize - had as usize;
-        let bit = 1 << (position % 64);
-        if open {
-            self.open[position / 64] |= bit;
-        } else {
-            self.open[position / 64] &= !bit;
+        if open != (had > 0) {
+            self.open[position / 64] ^= 1 << (position % 64);
         }
         result
     }
@@ -157,7 +159,9 @@ impl<A: Occupant> Seats<A> {
             failed: false,
             leaving: false,
             health: Health::default(),
+            delivered: 0,
             completed: 0,
+            out: Flow::default(),
             tally: Tally::default(),
             since: Duration::ZERO,
             trouble_since: Duration::ZERO,
@@ -298,14 +302,14 @@ impl<A: Occupant> Seats<A> {
     pub(crate) fn metrics(&self, now: Duration) -> Vec<ConsumerMetrics> {
         let of = |seat: &Seat<A>| ConsumerMetrics {
             id: seat.id,
-            delivered: seat.tally.delivered,
+            delivered: seat.delivered,
             completed: seat.completed,
             failed: seat.tally.failed,
             crashed: seat.tally.crashed,
             lost: seat.tally.lost,
             in_flight: seat.taken,
             starts: seat.incarnation,
-            out: seat.tally.out.rate(now),
+            out: seat.out.rate(now),
         };
         self.seats.iter().map(of).collect()
     }

@@ -11,7 +11,7 @@ mod sight;
 
 use crate::breaker::{Breaker, Pass};
 use crate::lanes::{Entered as Lane, Lanes};
-use crate::metrics::{Counted, Timing};
+use crate::metrics::{Coming, Counted, Going, Timing};
 use crate::retry::Chance;
 use crate::routing::Choice;
 use crate::seats::{Chosen, Occupant, Seats};
@@ -19,7 +19,7 @@ use crate::slots::{SlotNumber, Slots};
 use crate::view::{ConsumerId, GroupTotals};
 use crate::waiting_room::{WaitingRoom, Wish};
 use colloquium_runtime::Pid;
-use entry::{At, Entry};
+use entry::{At, Entry, Plan};
 use indexmap::IndexMap;
 use quay::Quay;
 use rustc_hash::FxBuildHasher;
@@ -106,15 +106,18 @@ pub(crate) struct Yard<T, A> {
     hastened: bool,
     entries: Slab<Entry<T>>,
     pub(crate) seats: Seats<A>,
+    coming: Box<Coming>,
+    going: Box<Going>,
+    /// Those but what is counted in `coming` and `going`.
+    totals: GroupTotals,
+    /// The completions there had been at that moment, for the rate.
+    rate: (Duration, u64),
+    pub(crate) quay: Quay,
+    counted: Counted,
     /// When the keeper looks next.
     keeper: Duration,
-    pub(crate) quay: Quay,
-    /// The last number that was given to a message.
-    numbers: u64,
-    pub(crate) totals: GroupTotals,
-    /// Completions since that moment, for the rate.
-    rate: (Duration, u64),
-    pub(crate) counted: Counted,
+    /// By the entries' places.
+    plans: Vec<Plan>,
     pub(crate) breaker: Breaker,
     room: WaitingRoom<usize>,
     pub(crate) slots: Slots,
@@ -135,16 +138,18 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             seats: Seats::new(),
             pids: IndexMap::default(),
             entries: Slab::new(),
+            plans: Vec::new(),
             room: WaitingRoom::default(),
             lanes: Lanes::default(),
             slots: Slots::default(),
             breaker: Breaker::default(),
             breaker_since: Duration::ZERO,
             chance: Chance(seed),
-            numbers: 0,
             quay: Quay::default(),
             closing: false,
             paused: false,
+            coming: Box::default(),
+            going: Box::default(),
             totals: GroupTotals::default(),
             counted: Counted::default(),
             keeper: Duration::MAX,
@@ -159,8 +164,8 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// A number for a message that has none.
     pub(crate) fn number(&mut self) -> u64 {
-        let number = self.numbers;
-        self.numbers += 1;
+        let number = self.coming.numbers;
+        self.coming.numbers += 1;
         number
     }
 
@@ -202,25 +207,25 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 }
             }
         };
-        self.totals.dispatched += 1;
-        self.counted.into.add(now);
+        self.coming.dispatched += 1;
+        self.coming.into.add(now);
         let id = request.id.unwrap_or_else(|| self.number());
         number(&ticket, slot, id);
-        self.entries.insert(Entry {
-            ticket,
-            id,
+        self.entries.insert(Entry { ticket, id, entered: now, at, moored: false, keyed: request.key.is_some() });
+        let plan = Plan {
             key: request.key,
             deadline: request.deadline,
             choice: request.choice,
-            promised: request.slot.is_some(),
-            entered: now,
             since: now,
             again: 0,
-            at,
+            promised: request.slot.is_some(),
             routes_itself,
             admitted,
-            moored: false,
-        });
+        };
+        match self.plans.get_mut(slot) {
+            Some(last) => *last = plan,
+            None => self.plans.push(plan),
+        }
         let entered = match chosen {
             Chosen::At(position) => Entered::Out(self.give(slot, position)),
             Chosen::Wait(_) if !admitted => Entered::Routes,
@@ -266,10 +271,10 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// Takes a place at a consumer that has room.
     fn give(&mut self, slot: usize, position: usize) -> Place<A> {
         let probe = self.breaker.pass() == Pass::Probe;
-        self.totals.delivered += 1;
+        self.coming.delivered += 1;
         self.seats.change(position, |seat| {
             seat.taken += 1;
-            seat.tally.delivered += 1;
+            seat.delivered += 1;
         });
         let seat = self.seats.at(position);
         let (consumer, incarnation) = (seat.id, seat.incarnation);
@@ -280,8 +285,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     fn wait(&mut self, slot: usize, wish: Wish, now: Duration) {
         let place = self.room.enter(slot, wish, now);
-        let entry = &mut self.entries[slot];
-        (entry.at, entry.since) = (At::Room(place), now);
+        (self.entries[slot].at, self.plans[slot].since) = (At::Room(place), now);
     }
 
     /// A message that is in, and with its conversation, is to go out again.
@@ -290,9 +294,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             return Entered::Refused(refusal);
         }
         debug_assert_eq!(self.entries[slot].at, At::Parked, "it is with its conversation");
-        let admitted = std::mem::replace(&mut self.entries[slot].admitted, true);
+        let admitted = std::mem::replace(&mut self.plans[slot].admitted, true);
         let chosen = self.pick(choice, wish);
-        let unpromised = !admitted && !self.entries[slot].promised;
+        let unpromised = !admitted && !self.plans[slot].promised;
         match chosen {
             Chosen::Unknown => Entered::Refused(Refusal::Unknown),
             _ if unpromised && self.turns_away(chosen, now) => Entered::Refused(self.overloaded(now)),
@@ -309,7 +313,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     pub(crate) fn park(&mut self, slot: usize, finish: Finish, now: Duration) -> Grants<T, A> {
         let mut grants = Vec::new();
         self.totals.rerouted += 1;
-        self.entries[slot].again += 1;
+        self.plans[slot].again += 1;
         self.leave_place(slot, finish, now, &mut grants);
         grants
     }
@@ -328,10 +332,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         self.leave_place(slot, finish, now, &mut grants);
         let entry = self.entries.remove(slot);
         let moored = self.unmoor(entry.moored);
-        if let Some(timing) = timing {
-            self.counted.completed(entry.entered, timing, now);
+        if let Some(timing) = timing
+            && self.going.completed(entry.entered, timing, now)
+        {
+            self.counted.count(&mut self.going);
         }
-        if let Some(key) = entry.key {
+        if entry.keyed
+            && let Some(key) = self.plans[slot].key
+        {
             if entry.at == At::Lane {
                 self.lanes.leave(key, slot);
             } else if let Some(next) = self.lanes.release(key, hold) {
@@ -343,10 +351,10 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// The key is another message's now.
     fn go_on(&mut self, slot: usize, now: Duration, grants: &mut Grants<T, A>) {
-        let choice = self.entries[slot].choice;
+        let choice = self.plans[slot].choice;
         let choice = if let Choice::To(id) = choice { self.known(id) } else { choice };
         self.entries[slot].at = At::Parked;
-        if self.entries[slot].routes_itself {
+        if self.plans[slot].routes_itself {
             grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place: None });
             return;
         }
@@ -356,9 +364,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
             }
             Chosen::Wait(wish) => {
-                let since = self.entries[slot].since;
+                let since = self.plans[slot].since;
                 self.wait(slot, wish, now);
-                self.entries[slot].since = since;
+                self.plans[slot].since = since;
             }
             Chosen::Unknown => self.wait(slot, Wish::default(), now),
         }
@@ -409,8 +417,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     fn count(&mut self, finish: Finish, message: u64, probe: bool) {
         match finish {
             Finish::Completed => {
-                self.totals.completed += 1;
-                self.rate.1 += 1;
+                self.going.completed += 1;
             }
             Finish::Failed => self.totals.failed += 1,
             Finish::Crashed => self.totals.crashed += 1,
@@ -442,7 +449,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 Finish::Lost => {}
             }
             match finish {
-                Finish::Completed => seat.tally.out.add(now),
+                Finish::Completed => seat.out.add(now),
                 Finish::Failed => seat.tally.failed += 1,
                 Finish::Crashed => seat.tally.crashed += 1,
                 Finish::Lost => seat.tally.lost += 1,

@@ -192,7 +192,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
 
     /// The message was completed.
     pub(crate) fn end_plainly(&mut self, last: Last) -> (Option<Waker>, Option<Parting<M, R>>) {
-        self.todo = Todo::End;
         let caller = self.tell(last.told);
         (caller, self.part_unless_attended())
     }

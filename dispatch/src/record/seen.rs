@@ -122,13 +122,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
     fn take_told(&mut self) -> Told<R> {
         match (self.told, self.history.last()) {
-            (Some(Verdict::Delivered), Some(last)) => {
-                let (to, attempts) = (last.consumer, self.machine.started());
+            (Some(Verdict::Delivered), Some(to)) => {
+                let attempts = self.machine.started();
                 let Trouble { rerouted_from, reroute_timings, .. } =
                     self.trouble.take().map(|t| *t).unwrap_or_default();
                 Told::Delivered { to, attempts, rerouted_from, reroute_timings, output: self.output.take() }
             }
-            (Some(Verdict::Failed(kind)), _) => Told::Failed(kind, self.history.to_vec()),
+            (Some(Verdict::Failed(kind)), _) => Told::Failed(kind, self.history.attempts()),
             (Some(Verdict::Delivered), None) => unreachable!("somebody has completed it"),
             (None, _) => unreachable!("there is an outcome"),
         }

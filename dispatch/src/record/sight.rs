@@ -29,7 +29,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         Some(Glimpse {
             conversation: inner.conversation,
             tries: inner.machine.started(),
-            begun: inner.history.last().and_then(|attempt| attempt.begun),
+            begun: inner.history.last_begun(),
             started: inner.machine.phase() == Phase::Started,
             told: inner.told.and_then(failed),
             overdue: inner.overdue,

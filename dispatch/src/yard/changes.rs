@@ -142,17 +142,18 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     pub(crate) fn due(&mut self, now: Duration) -> (Vec<T>, Vec<T>, Grants<T, A>, Duration) {
         let (mut late, mut waited, mut grants) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = Duration::MAX;
-        for (_, entry) in &self.entries {
+        for (slot, entry) in &self.entries {
+            let plan = &self.plans[slot];
             let waits = matches!(entry.at, At::Room(_) | At::Lane);
             // Who came with a slot was promised not to be refused for lack of room, however long it takes.
-            let patience = if entry.promised { Duration::MAX } else { self.bounds.max_wait };
-            let until = entry.since.saturating_add(patience);
-            if entry.deadline <= now {
+            let patience = if plan.promised { Duration::MAX } else { self.bounds.max_wait };
+            let until = plan.since.saturating_add(patience);
+            if plan.deadline <= now {
                 late.push(entry.ticket.clone());
             } else if waits && until <= now {
                 waited.push(entry.ticket.clone());
             } else {
-                next = next.min(entry.deadline).min(if waits { until } else { Duration::MAX });
+                next = next.min(plan.deadline).min(if waits { until } else { Duration::MAX });
             }
         }
         for position in 0..self.seats.len() {
@@ -166,7 +167,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         }
         next = next.min(self.slots.expire(now));
         if now.saturating_sub(self.rate.0) > Duration::from_secs(1) {
-            self.rate = (now, 0);
+            self.rate = (now, self.going.completed);
         }
         (self.keeper, self.hastened) = (next, false);
         (late, waited, grants, next)

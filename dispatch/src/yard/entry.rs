@@ -3,28 +3,35 @@ use crate::routing::Choice;
 use crate::view::ConsumerId;
 use std::time::Duration;
 
+/// What a message touches whenever it comes, goes out or leaves: a line of memory, which may go from core to core with it.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Entry<T> {
     pub(super) ticket: T,
-    /// What of the request matters once it is in.
     pub(super) id: u64,
+    /// When it was let in.
+    pub(super) entered: Duration,
+    pub(super) at: At,
+    /// Its conversation has the berth of its place.
+    pub(super) moored: bool,
+    pub(super) keyed: bool,
+}
+
+/// What else is known of it, which matters only while it waits or goes out again.
+#[derive(Debug)]
+pub(super) struct Plan {
     pub(super) key: Option<u64>,
     pub(super) deadline: Duration,
     pub(super) choice: Choice,
-    /// It came with a slot.
-    pub(super) promised: bool,
-    /// When it was let in.
-    pub(super) entered: Duration,
     pub(super) since: Duration,
     /// It went back so often after a delivery.
     pub(super) again: u32,
-    pub(super) at: At,
+    /// It came with a slot.
+    pub(super) promised: bool,
     /// Its conversation asks for each of its places, the first one too.
     pub(super) routes_itself: bool,
     /// The waiting room has let it in, or need not any more.
     pub(super) admitted: bool,
-    /// Its conversation has the berth of its place.
-    pub(super) moored: bool,
 }
 
 /// Where a message is.
@@ -41,4 +48,15 @@ pub(super) enum At {
         incarnation: u64,
         probe: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_each_message_touches_is_one_line_of_memory() {
+        assert_eq!(size_of::<Entry<Arc<u64>>>(), 64);
+    }
 }

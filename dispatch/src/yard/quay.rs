@@ -16,11 +16,8 @@ pub(crate) struct Quay {
     holder: Option<Pid>,
     /// By the yard's places.
     berths: Vec<Option<Berth>>,
-    /// Conversations that have berths.
-    taken: usize,
     /// Those that had, and have ended otherwise or not yet.
     released: IndexSet<Pid, FxBuildHasher>,
-    started: u64,
     abnormal: u64,
 }
 
@@ -39,19 +36,6 @@ impl Quay {
         self.holder = holder;
     }
 
-    /// Conversations with a berth, or that had one.
-    pub(crate) fn len(&self) -> usize {
-        self.taken + self.released.len()
-    }
-
-    pub(crate) fn taken(&self) -> usize {
-        self.taken
-    }
-
-    pub(crate) fn totals(&self) -> (u64, u64) {
-        (self.started, self.abnormal)
-    }
-
     /// A berth for that place. One comes back if there is one: this, or that one if it is spent.
     pub(crate) fn equip(&mut self, slot: usize, berth: Berth) -> Option<Berth> {
         if self.berths.len() <= slot {
@@ -61,18 +45,6 @@ impl Quay {
             return Some(berth);
         }
         self.berths[slot].replace(berth)
-    }
-
-    /// One that was released has ended; true if none is left and none will come.
-    pub(crate) fn leave(&mut self, pid: Pid, abnormal: bool) -> bool {
-        let left = self.released.swap_remove(&pid);
-        self.abnormal += u64::from(left && abnormal);
-        left && self.is_over()
-    }
-
-    /// Whether none is left, and none will come.
-    pub(crate) fn is_over(&self) -> bool {
-        self.holder.is_none() && self.len() == 0
     }
 
     pub(crate) fn all(&mut self) -> Vec<Berth> {
@@ -91,16 +63,42 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         };
         let Some(berth) = berth else { return Moored::Wanting };
         let Some(pid) = take(berth, holder) else { return Moored::Wanting };
-        quay.taken += 1;
-        quay.started += 1;
+        self.coming.berthed += 1;
         self.entries[slot].moored = true;
         Moored::At(pid)
     }
 
     /// The message leaves: whether its conversation ends with it, in its berth.
     pub(super) fn unmoor(&mut self, moored: bool) -> bool {
-        self.quay.taken -= usize::from(moored);
+        self.going.unberthed += u64::from(moored);
         moored
+    }
+
+    /// Conversations that have berths.
+    pub(crate) fn berthed(&self) -> usize {
+        usize::try_from(self.coming.berthed - self.going.unberthed).unwrap_or(usize::MAX)
+    }
+
+    /// Conversations with a berth, or that had one.
+    pub(crate) fn roster_len(&self) -> usize {
+        self.berthed() + self.quay.released.len()
+    }
+
+    /// Conversations that have begun in a berth, and those of them that ended badly.
+    pub(crate) fn roster_totals(&self) -> (u64, u64) {
+        (self.coming.berthed, self.quay.abnormal)
+    }
+
+    /// A conversation that had left its berth has ended; true if none is left and none will come.
+    pub(crate) fn leave_roster(&mut self, pid: Pid, abnormal: bool) -> bool {
+        let left = self.quay.released.swap_remove(&pid);
+        self.quay.abnormal += u64::from(left && abnormal);
+        left && self.is_roster_over()
+    }
+
+    /// Whether none is left, and none will come.
+    pub(crate) fn is_roster_over(&self) -> bool {
+        self.quay.holder.is_none() && self.roster_len() == 0
     }
 
     /// The conversation gives its berth up, and lives on without.
@@ -110,7 +108,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         // The table has it back: it is the process's slot now.
         let _slot = berth.take_if(|berth| berth.pid() == pid)?;
         entry.moored = false;
-        self.quay.taken -= 1;
+        self.going.unberthed += 1;
         self.quay.released.insert(pid);
         Some(entry.ticket.clone())
     }

@@ -29,7 +29,8 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// How long what waits now will take, at the rate of the last time.
     pub(super) fn retry_after(&self, now: Duration) -> Duration {
-        let (since, completed) = self.rate;
+        let (since, before) = self.rate;
+        let completed = self.going.completed - before;
         let span = now.saturating_sub(since).max(limits::TICK);
         let each = span.checked_div(u32::try_from(completed).unwrap_or(u32::MAX)).unwrap_or(self.bounds.max_wait);
         let all = each.saturating_mul(u32::try_from(self.waiting()).unwrap_or(u32::MAX));

@@ -1,8 +1,10 @@
 //! Pure: what is to be seen of a group's yard.
+use super::entry::Plan;
 use super::{At, Yard};
+use crate::metrics::{Coming, Going, Latencies, Rates};
 use crate::picture::{ConsumerPart, GroupPart, Seen, Spot};
 use crate::seats::Occupant;
-use crate::view::ConsumerId;
+use crate::view::{ConsumerId, GroupTotals};
 use colloquium_runtime::Pid;
 use std::time::Duration;
 
@@ -15,6 +17,21 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// Messages that wait for room or for their key.
     pub(crate) fn waiting(&self) -> usize {
         self.room.len() + self.lanes.waiting()
+    }
+
+    /// What it has counted since it was made.
+    pub(crate) fn totals(&self) -> GroupTotals {
+        let (Coming { dispatched, delivered, .. }, Going { completed, .. }) = (&*self.coming, &*self.going);
+        GroupTotals { dispatched: *dispatched, delivered: *delivered, completed: *completed, ..self.totals }
+    }
+
+    pub(crate) fn rates(&self, now: Duration) -> Rates {
+        Rates { into: self.coming.into.rate(now), out: self.going.out.rate(now), shed: self.counted.shed.rate(now) }
+    }
+
+    /// How long messages have taken so far.
+    pub(crate) fn latencies(&mut self) -> &Latencies {
+        self.counted.count(&mut self.going)
     }
 
     pub(crate) fn keys(&self) -> usize {
@@ -40,7 +57,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// The group as a whole, but for its consumers and messages.
     pub(crate) fn part(&self, now: Duration) -> GroupPart {
         GroupPart {
-            rates: self.counted.rates(now),
+            rates: self.rates(now),
             shedding: self.counted.shedding(now),
             waiting: self.waiting(),
             most_waiting: self.bounds.waiting,
@@ -78,15 +95,15 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// Shows some messages, from that number on; the number to go on from, if there are more.
     pub(crate) fn messages(&self, from: usize, most: usize, mut see: impl FnMut(Seen<'_, T>)) -> Option<usize> {
         let end = from.saturating_add(most).min(self.entries.capacity());
-        for entry in (from..end).filter_map(|slot| self.entries.get(slot)) {
+        for (slot, entry) in (from..end).filter_map(|slot| Some((slot, self.entries.get(slot)?))) {
             let spot = match entry.at {
                 At::Parked => Spot::Between,
                 At::Lane => Spot::Key,
                 At::Room(_) => Spot::Room,
                 At::Out { consumer, .. } => Spot::Out(consumer),
             };
-            let (id, key) = (entry.id, entry.key);
-            see(Seen { id, key, since: entry.since, again: entry.again, spot, ticket: &entry.ticket });
+            let Plan { key, since, again, .. } = self.plans[slot];
+            see(Seen { id: entry.id, key, since, again, spot, ticket: &entry.ticket });
         }
         (end < self.entries.capacity()).then_some(end)
     }

@@ -264,6 +264,6 @@ fn round_robin_takes_each_in_turn() {
         let order: Vec<_> = world.out.values().map(|(consumer, _)| *consumer).collect();
         assert_eq!(order, [ids.clone(), ids].concat());
         world.enter(None, 9);
-        assert_eq!((world.yard.len(), world.yard.totals.refused), (2 * consumers, 1));
+        assert_eq!((world.yard.len(), world.yard.totals().refused), (2 * consumers, 1));
     }
 }

@@ -200,7 +200,7 @@ fn no_slot_is_ever_refused_for_lack_of_room_and_no_promise_is_broken() {
                 world.act(*act);
                 world.check(&acts[..=at]);
             }
-            refused_others += world.yard.totals.refused;
+            refused_others += world.yard.totals().refused;
         }
     }
     assert!(refused_others > 10_000, "{refused_others}: what is promised is refused to others");
