@@ -8,6 +8,7 @@ use crate::dead_letters::DeadLetter;
 use crate::group::Settled;
 use crate::metrics::Timing;
 use crate::outcome::DispatchErrorKind;
+use crate::picture::Charge;
 use crate::record::{Assigned, Inner, Parting, Record};
 use crate::yard::Finish;
 use colloquium_runtime::Pid;
@@ -32,8 +33,8 @@ pub(crate) struct Act<M, R> {
     pub(crate) dead: Option<DispatchErrorKind>,
     /// Of a delivery that was completed.
     pub(crate) timing: Option<Timing>,
-    /// A delivery is blamed for the end of that process: how many are of its message, and whether it is poisoned.
-    pub(crate) blamed: Option<(Pid, u32, bool)>,
+    /// A delivery is blamed for the end of a process.
+    pub(crate) blamed: Option<(Pid, Charge)>,
     /// The time, if it was looked at.
     pub(crate) now: Option<Duration>,
     /// The size of the message as a dead letter, if it may become one: a user's function says it, outside the locks.
@@ -129,8 +130,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         drop(inner);
         group.finish(settled, leave.is_some() || park.is_some());
         drop((gone, forgotten));
-        if let Some((process, times, poisoned)) = blamed {
-            group.blamed(process, self.id(), times, poisoned);
+        if let Some((process, charge)) = blamed {
+            group.blamed(process, charge);
         }
         if let Some(span) = self.span.as_ref().filter(|_| leave.is_some()) {
             self.tell_span(span);

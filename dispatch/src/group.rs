@@ -6,7 +6,7 @@ use crate::keeper::KeeperMessage;
 use crate::limits;
 use crate::metrics::{GroupMetrics, Latencies};
 use crate::outcome::DispatchErrorKind;
-use crate::picture::blame_note;
+use crate::picture::Charge;
 use crate::record::{Assigned, Record, Seat};
 use crate::registration::Registration;
 use crate::revival::{Ended, Revival};
@@ -96,7 +96,7 @@ pub(crate) struct Group<M, R> {
     /// How those who do are woken.
     pub(crate) reservers: Mutex<IndexMap<SlotNumber, Waker, FxBuildHasher>>,
     /// The last processes whose ends messages are blamed for, and what is to be said of that.
-    pub(crate) blames: Mutex<VecDeque<(Pid, String)>>,
+    pub(crate) blames: Mutex<VecDeque<(Pid, Charge)>>,
 }
 
 /// What the yard made of a message's leaving its place, to be seen to when no lock is held.
@@ -332,13 +332,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     }
 
     /// A message is blamed for the end of a process.
-    pub(crate) fn blamed(&self, process: Pid, message: u64, times: u32, poisoned: bool) {
-        let note = blame_note(message, times, poisoned);
+    pub(crate) fn blamed(&self, process: Pid, charge: Charge) {
         let mut blames = self.blames.lock();
         if blames.len() == limits::BLAMES {
             blames.pop_front();
         }
-        blames.push_back((process, note));
+        blames.push_back((process, charge));
     }
 
     /// A delivery at that process is overdue: it gets no more, and what is queued behind is taken back.

@@ -69,6 +69,15 @@ impl History {
         Some(Timing { begun, handled: nanos(now).saturating_sub(last.begun) })
     }
 
+    /// From whom it was re-routed, and how long after each loss or failure it was sent to the next.
+    pub(crate) fn reroutes(&self) -> (Vec<ConsumerId>, Vec<Duration>) {
+        let pairs = self.0.windows(2).map(|pair| {
+            let time = Duration::from_nanos(pair[1].sent.saturating_sub(pair[0].over));
+            (pair[0].consumer, time)
+        });
+        pairs.unzip()
+    }
+
     /// As users see it, oldest first.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         let seen = |leg: &Leg| Attempt {
@@ -104,6 +113,8 @@ mod tests {
         history.over(Reached::Completed, None, NS(350));
         assert_eq!((history.last(), history.last_begun()), (Some(ConsumerId::new(9)), Some(NS(320))));
         assert_eq!(history.timing(NS(350)), Some(Timing { begun: 200, handled: 30 }));
+        let (from, took) = history.reroutes();
+        assert_eq!((from, took), (vec![ConsumerId::new(7), ConsumerId::new(8)], vec![NS(100), NS(100)]));
         let told = history.attempts().into_iter().map(|attempt| {
             let Attempt { consumer, reached, reason, sent, begun, over } = attempt;
             (consumer.number(), reached, reason.is_some(), sent, begun, over)

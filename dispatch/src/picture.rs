@@ -5,6 +5,7 @@ use crate::outcome::DispatchErrorKind;
 use crate::view::ConsumerId;
 use colloquium_runtime::Pid;
 use colloquium_supervisor::tree::{Annotation, Attention, Next, Node, Severity, Shown, State, age, number};
+use std::fmt;
 use std::time::Duration;
 
 /// A handler goes on so long after its dispatch has ended before it counts as stuck: most that are cancelled end sooner.
@@ -164,18 +165,30 @@ pub(crate) struct Picture {
     pub(crate) crowd: Crowd,
     pub(crate) talks: Vec<Talk>,
     pub(crate) letters: Letters,
-    pub(crate) blames: Vec<(Pid, String)>,
+    pub(crate) blames: Vec<(Pid, Charge)>,
 }
 
 /// What is said of a process whose end a message is blamed for.
-pub(crate) fn blame_note(message: u64, times: u32, poisoned: bool) -> String {
-    let ordinal = match times {
-        1 => "1st".to_owned(),
-        2 => "2nd".to_owned(),
-        3 => "3rd".to_owned(),
-        times => format!("{times}th"),
-    };
-    format!("blamed {message}, {ordinal}{}", if poisoned { ": POISONED" } else { "" })
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge {
+    pub(crate) message: u64,
+    /// So many ends are that message's.
+    pub(crate) times: u32,
+    pub(crate) poisoned: bool,
+}
+
+impl fmt::Display for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { message, times, poisoned } = self;
+        write!(f, "blamed {message}, {times}")?;
+        f.write_str(match times {
+            1 => "st",
+            2 => "nd",
+            3 => "rd",
+            _ => "th",
+        })?;
+        f.write_str(if *poisoned { ": POISONED" } else { "" })
+    }
 }
 
 /// Keys are shown by a part of their hash.
@@ -215,8 +228,8 @@ impl Picture {
             note += &format!(", {} MiB", bytes >> 20);
         }
         shown = shown.below(places.group, Node::new("dead letters").note(note));
-        for (pid, note) in &self.blames {
-            shown = shown.blame(*pid, note.clone());
+        for (pid, charge) in &self.blames {
+            shown = shown.blame(*pid, charge.to_string());
         }
         shown
     }
@@ -431,9 +444,10 @@ mod tests {
 
     #[test]
     fn blame_is_told_with_its_number() {
-        assert_eq!(blame_note(7, 1, false), "blamed 7, 1st");
+        let note = |times, poisoned| Charge { message: 7, times, poisoned }.to_string();
+        assert_eq!(note(1, false), "blamed 7, 1st");
         assert_eq!(
-            [2, 3, 4].map(|times| blame_note(7, times, true)),
+            [2, 3, 4].map(|times| note(times, true)),
             ["blamed 7, 2nd: POISONED", "blamed 7, 3rd: POISONED", "blamed 7, 4th: POISONED"]
         );
         assert_eq!(key_of(u64::MAX), "key=ffffff");

@@ -18,8 +18,8 @@ use crate::conversation::{Decided, Last, Machine, Next, Phase, Start, Terms, Ver
 use crate::group::Group;
 use crate::history::History;
 use crate::outcome::{DispatchErrorKind, Reached};
+use crate::picture::Charge;
 use crate::process::Process;
-use crate::view::ConsumerId;
 use crate::yard::{Finish, Place, Request};
 use colloquium_runtime::{DormantLink, ExitReason, Origin, Pid};
 use colloquium_supervisor::{ChildrenSet, DormantSeat};
@@ -92,17 +92,7 @@ pub(crate) struct Inner<M, R> {
     handler: Option<Waker>,
     /// It is out of the yard when its closures have returned.
     pub(crate) deferred: Option<Box<Deferred>>,
-    /// Most messages have none.
-    trouble: Option<Box<Trouble>>,
-}
-
-#[derive(Default)]
-struct Trouble {
-    lost_at: Duration,
-    /// From whom it was re-routed, and how long that took each time.
-    rerouted_from: Vec<ConsumerId>,
-    reroute_timings: Vec<Duration>,
-    /// When the handler is killed that is at work for nobody, or counts as wedged.
+    /// When the handler is killed that is at work for nobody, or counts as wedged if it was.
     limit: Option<Duration>,
 }
 
@@ -153,7 +143,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             overdue: false,
             deferred: None,
             history: History::default(),
-            trouble: None,
+            limit: None,
         };
         Self {
             message,
@@ -246,7 +236,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut inner = self.inner.lock();
         if inner.is_started(attempt) {
             inner.history.over(Reached::Failed, Some(reason), now);
-            inner.trouble().lost_at = now;
             let next = inner.machine.failed(wanted);
             inner.follow(next, Finish::Failed, &mut act);
         }
@@ -261,7 +250,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             let end = if inner.overdue { End::Overdue } else { end };
             inner.interrupted.get_or_insert(end);
             if inner.deserted {
-                inner.lose(ExitReason::Killed, self.group.runtime.now(), &mut act);
+                inner.lose(self.id(), ExitReason::Killed, self.group.runtime.now(), &mut act);
             }
         }
         self.run(inner, act);
@@ -274,7 +263,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         if inner.is_started(attempt) {
             inner.interrupted = Some(End::Otherwise);
             inner.overdue = false;
-            inner.lose(ExitReason::Shutdown, now, &mut act);
+            inner.lose(self.id(), ExitReason::Shutdown, now, &mut act);
         }
         self.run(inner, act);
     }
@@ -302,7 +291,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         act.gone = had.filter(|_| matches!(inner.machine.phase(), Phase::Queued | Phase::Started));
         let was = act.gone.is_some();
         if was {
-            inner.lose(reason, now, &mut act);
+            inner.lose(self.id(), reason, now, &mut act);
             if !nudges {
                 (act.nudge, act.end) = (None, None);
             }
@@ -317,7 +306,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut inner = self.inner.lock();
         if inner.machine.phase() == Phase::Queued && inner.todo == Todo::Rest {
             inner.interrupted = Some(End::Otherwise);
-            inner.lose(ExitReason::Shutdown, now, &mut act);
+            inner.lose(self.id(), ExitReason::Shutdown, now, &mut act);
         }
         self.run(inner, act);
     }
@@ -353,20 +342,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         if !self.machine.assigned() {
             return None;
         }
-        if let Some(last) = self.history.last() {
-            let trouble = self.trouble.get_or_insert_default();
-            trouble.rerouted_from.push(last);
-            trouble.reroute_timings.push(now.saturating_sub(trouble.lost_at));
-        }
         self.history.sent(place.consumer, now);
         self.place = Some(place);
         self.interrupted = None;
         self.attempt += 1;
         Some(self.attempt)
-    }
-
-    fn trouble(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
     }
 
     fn is_started(&self, attempt: u32) -> bool {
@@ -380,7 +360,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         self.caller.take()
     }
 
-    fn lose(&mut self, reason: ExitReason, now: Duration, act: &mut Act<M, R>) {
+    fn lose(&mut self, message: u64, reason: ExitReason, now: Duration, act: &mut Act<M, R>) {
         let end = match self.interrupted.take() {
             _ if self.overdue => End::Overdue,
             Some(end) => end,
@@ -388,7 +368,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         };
         let reached = if self.machine.phase() == Phase::Started { Reached::Started } else { Reached::Queued };
         self.history.over(reached, Some(reason), now);
-        self.trouble().lost_at = now;
         let blamed = reached == Reached::Started && matches!(end, End::OwnPanic | End::Overdue);
         let finish = if blamed { Finish::Crashed } else { Finish::Lost };
         self.overdue = false;
@@ -396,7 +375,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         if blamed && let Some(place) = &self.place {
             let poison = Some(Verdict::Failed(DispatchErrorKind::Poisoned));
             let poisoned = matches!(next, Next::Over(Last { told, .. }) if told == poison);
-            act.blamed = Some((place.occupant.pid(), self.machine.blamed(), poisoned));
+            let (process, times) = (place.occupant.pid(), self.machine.blamed());
+            act.blamed = Some((process, Charge { message, times, poisoned }));
         }
         self.follow(next, finish, act);
     }

@@ -95,7 +95,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupSection<M, R> {
             let (new, bytes) = dead.since(now.saturating_sub(NEW));
             Letters { kept: dead.len(), most: dead.bounds().0, new, total: dead.total(), bytes }
         };
-        let blames = self.group.blames.try_lock_for(PATIENCE)?.iter().cloned().collect();
+        let blames = self.group.blames.try_lock_for(PATIENCE)?.iter().copied().collect();
         let (name, cancel_grace) = (self.group.name.to_string(), self.group.options.cancel_grace);
         let kill_patience = KILL_PATIENCE;
         Some(Picture { name, now, cancel_grace, kill_patience, group, total, consumers, crowd, talks, letters, blames })

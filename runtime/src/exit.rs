@@ -1,6 +1,7 @@
 //! Pure: why a process ended, and the table that says what an exit signal does to its receiver.
 use crate::process::ending::{drop_caught, drop_payload};
 use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -185,14 +186,18 @@ pub struct Panic(Arc<PanicFacts>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct PanicFacts {
-    message: String,
+    /// Borrowed from the program if that is all it says, as most do.
+    message: Cow<'static, str>,
     location: Option<String>,
 }
 
 impl Panic {
     /// Reads a panic's payload. The payload is given back, since dropping it may run (and panic in) user code.
     pub(crate) fn read(payload: &(dyn Any + Send), location: Option<String>) -> Self {
-        let message = crate::hook::text_of(payload).to_owned();
+        let message = match payload.downcast_ref::<&'static str>() {
+            Some(text) => Cow::Borrowed(*text),
+            None => Cow::Owned(crate::hook::text_of(payload).to_owned()),
+        };
         Self(Arc::new(PanicFacts { message, location }))
     }
 

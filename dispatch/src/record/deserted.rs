@@ -16,7 +16,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         inner.conversation = None;
         inner.decide(DispatchErrorKind::Conversation, &mut act);
         if inner.machine.phase() == Phase::Started && inner.interrupted.is_some() {
-            inner.lose(ExitReason::Killed, now, &mut act);
+            inner.lose(self.id(), ExitReason::Killed, now, &mut act);
         }
         let at_work = inner.machine.phase() == Phase::Started;
         let place = if at_work { inner.place.clone() } else { inner.place.take() };

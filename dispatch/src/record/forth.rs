@@ -91,7 +91,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let link = inner.linked.then(|| self.origin.link(conversation));
         let now = self.group.runtime.stamp();
         (act.now, act.gone) = (Some(now), Some(place.clone()));
-        inner.lose(reason.clone(), now, &mut act);
+        inner.lose(self.id(), reason.clone(), now, &mut act);
         let Todo::Route { alone } = inner.todo else { return self.run(inner, act) };
         // Nobody else routes it.
         (inner.todo, inner.linked, act.nudge) = (Todo::Rest, false, None);

@@ -1,5 +1,5 @@
 //! Shared: the record as those see it who wait for something: the caller for its outcome, the handler for being cancelled.
-use super::{Inner, Record, Trouble};
+use super::{Inner, Record};
 use crate::conversation::Verdict;
 use crate::outcome::{Attempt, DispatchErrorKind};
 use crate::view::ConsumerId;
@@ -124,8 +124,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         match (self.told, self.history.last()) {
             (Some(Verdict::Delivered), Some(to)) => {
                 let attempts = self.machine.started();
-                let Trouble { rerouted_from, reroute_timings, .. } =
-                    self.trouble.take().map(|t| *t).unwrap_or_default();
+                let (rerouted_from, reroute_timings) = self.history.reroutes();
                 Told::Delivered { to, attempts, rerouted_from, reroute_timings, output: self.output.take() }
             }
             (Some(Verdict::Failed(kind)), _) => Told::Failed(kind, self.history.attempts()),

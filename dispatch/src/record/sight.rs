@@ -19,7 +19,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     /// When its handler is killed, or counts as wedged if it was.
     pub(crate) fn set_limit(&self, limit: Duration) {
-        self.inner.lock().trouble().limit = Some(limit);
+        self.inner.lock().limit = Some(limit);
     }
 
     /// What is to be seen of it; none if its lock cannot be had in that time.
@@ -33,7 +33,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             started: inner.machine.phase() == Phase::Started,
             told: inner.told.and_then(failed),
             overdue: inner.overdue,
-            limit: inner.trouble.as_ref().and_then(|trouble| trouble.limit),
+            limit: inner.limit,
             blocking: self.is_blocking(),
         })
     }

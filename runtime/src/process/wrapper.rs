@@ -72,7 +72,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         if this.walk.is_none() {
-            let own = if this.control.head.is_alive() {
+            let was_polled = this.control.head.is_alive();
+            let own = if was_polled {
                 match poll_body(this.body.as_mut(), this.control, cx) {
                     Poll::Pending if this.control.head.is_alive() => {
                         tell_lost();
@@ -90,8 +91,12 @@ where
             }
             tell_lost();
             let has_body = this.body.is_some();
-            drop_body(this.body.as_mut());
-            if has_body && leaves_work(&process) {
+            let hands_over = was_polled && has_body && leaves_work(&process);
+            if !hands_over {
+                drop_body(this.body.as_mut());
+            }
+            if hands_over || has_body && leaves_work(&process) {
+                Local::note_end();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -110,7 +115,8 @@ where
 }
 
 /// Whether somebody waits for this worker whom a process has woken that ends abnormally: with its last words, or by what its body held.
-/// Whoever takes over goes before all that is still to be done about its end.
+/// Whoever takes over goes before all that is still to be done about its end: the drop of the body in the first case, what its links and
+/// its supervisor are told in both.
 fn leaves_work(process: &AnyProcess) -> bool {
     Local::has_woken() && process.core().fate.as_ref().is_some_and(|fate| !fate.is_orderly())
 }

@@ -51,6 +51,8 @@ pub(crate) struct Local {
     quota: Cell<usize>,
     /// The process that is being polled.
     current: Cell<Option<Pid>>,
+    /// It has come to its end, and lets others go first.
+    ends: Cell<bool>,
     /// Something was put into the slot since it was last emptied.
     slot_used: Cell<bool>,
     /// The same of the slot for a system process.
@@ -140,6 +142,10 @@ impl Local {
             return if yielded { Some(task) } else { self.keep_system(task) };
         }
         if yielded {
+            if self.ends.replace(false) {
+                self.enqueue_newborn(task);
+                return None;
+            }
             let others = self.has_own_work();
             self.queues.woken.push(task);
             if others {
@@ -157,6 +163,12 @@ impl Local {
     fn enqueue(&self, task: Task) {
         self.queues.woken.push(task);
         self.home.shared.scheduler.notify();
+    }
+
+    /// The process that is being polled has come to its end, and is about to yield to those whom it has woken. It is left to this worker
+    /// as newborns are: what is to be dropped of it is in this core's cache, and would be freed on the wrong core.
+    pub(crate) fn note_end() {
+        Self::with(|local| local.is_some_and(|local| local.ends.replace(true)));
     }
 
     /// Takes in a process that was just spawned.
@@ -234,6 +246,7 @@ impl Local {
             task.run();
         });
         self.current.set(None);
+        self.ends.set(false);
         self.remote.polled.store(0, Ordering::Relaxed);
         Counters::add(&self.remote.counters.polls, 1);
         Counters::add(&self.remote.counters.reductions, u64::from(crate::budget::last_used()));
@@ -428,6 +441,7 @@ fn install(home: Arc<Home>, remote: Arc<Remote>, queues: Queues, run: impl FnOnc
         has_newborns: Cell::new(false),
         quota: Cell::new(0),
         current: Cell::new(None),
+        ends: Cell::new(false),
         slot_used: Cell::new(false),
         system_used: Cell::new(false),
         slot_runs: Cell::new(0),
