@@ -82,8 +82,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     ) {
         let (caller, parting) = inner.end_plainly(last);
         self.note_told();
-        let mut settled = Settled::default();
-        self.group.leave(self.slot(), leaves, &mut settled);
+        let settled = self.group.leave(self.slot(), leaves, Vec::new());
         let moored = settled.moored;
         let parting = inner.parting(parting, moored);
         drop(inner);
@@ -111,19 +110,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let forgotten = letter.map(|letter| group.dead.lock().push(letter, size));
         let mut settled = Settled::default();
         if let Some(finish) = leave {
-            if let Some(place) = &gone {
-                settled.grants = group.yard().gone(place.consumer, place.incarnation);
-            }
+            let place = gone.as_ref();
+            let grants = place.map_or_else(Vec::new, |place| group.yard().gone(place.consumer, place.incarnation));
             let now = now.unwrap_or_else(|| group.runtime.now());
             let deferred = Deferred { finish, dead: dead.is_some(), timing, now };
             if self.is_blocking() {
                 inner.deferred = Some(Box::new(deferred));
+                settled.grants = grants;
             } else {
-                group.leave(self.slot(), deferred, &mut settled);
+                settled = group.leave(self.slot(), deferred, grants);
             }
         } else if let Some(finish) = park {
             let now = now.unwrap_or_else(|| group.runtime.now());
-            group.park(self.slot(), finish, gone.as_ref(), now, &mut settled);
+            settled = group.park(self.slot(), finish, gone.as_ref(), now);
         }
         let moored = settled.moored;
         let end = inner.parting(end, moored);

@@ -117,14 +117,13 @@ impl<M, R> Default for Settled<M, R> {
     }
 }
 
-impl<M, R> Settled<M, R> {
-    fn add(&mut self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
-        if self.grants.is_empty() {
-            self.grants = grants;
-        } else {
-            self.grants.extend(grants);
-        }
+#[inline]
+fn both<T>(mut before: Vec<T>, then: Vec<T>) -> Vec<T> {
+    if before.is_empty() {
+        return then;
     }
+    before.extend(then);
+    before
 }
 
 impl Refusal {
@@ -252,17 +251,21 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
     }
 
     /// A message is done with. The record is locked.
-    pub(crate) fn leave(&self, slot: usize, deferred: Deferred, settled: &mut Settled<M, R>) {
+    #[inline]
+    pub(crate) fn leave(
+        &self,
+        slot: usize,
+        deferred: Deferred,
+        before: Grants<Arc<Record<M, R>>, Seat<M, R>>,
+    ) -> Settled<M, R> {
         let Deferred { finish, dead, timing, now } = deferred;
         let hold = dead && self.options.gap == Gap::Hold;
         let mut yard = self.yard();
         let (ticket, moored, grants) = yard.leave(slot, finish, hold, timing, now);
-        settled.hastened |= yard.take_hastened();
-        settled.moored = moored;
-        settled.last = moored && yard.is_roster_over();
+        let hastened = yard.take_hastened();
+        let last = moored && yard.is_roster_over();
         drop(yard);
-        settled.add(grants);
-        settled.ticket = Some(ticket);
+        Settled { ticket: Some(ticket), grants: both(before, grants), hastened, moored, last }
     }
 
     /// A message's delivery is over, and it is to go out again; that place's process is on its way out. The record is locked.
@@ -272,16 +275,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         finish: Finish,
         gone: Option<&Assigned<M, R>>,
         now: Duration,
-        settled: &mut Settled<M, R>,
-    ) {
+    ) -> Settled<M, R> {
         let mut yard = self.yard();
-        if let Some(place) = gone {
-            settled.grants = yard.gone(place.consumer, place.incarnation);
-        }
+        let before = gone.map_or_else(Vec::new, |place| yard.gone(place.consumer, place.incarnation));
         let grants = yard.park(slot, finish, now);
-        settled.hastened |= yard.take_hastened();
+        let hastened = yard.take_hastened();
         drop(yard);
-        settled.add(grants);
+        Settled { grants: both(before, grants), hastened, ..Settled::default() }
     }
 
     /// What follows when no lock is held any more.

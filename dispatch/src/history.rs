@@ -1,6 +1,6 @@
 //! Pure: the deliveries of one message, as its record keeps them: small, since each message has one and most have no more.
 use crate::metrics::{Timing, nanos};
-use crate::outcome::{Attempt, Reached};
+use crate::outcome::{Attempt, Reached, Reroutes};
 use crate::view::ConsumerId;
 use colloquium_runtime::ExitReason;
 use smallvec::SmallVec;
@@ -70,12 +70,15 @@ impl History {
     }
 
     /// From whom it was re-routed, and how long after each loss or failure it was sent to the next.
-    pub(crate) fn reroutes(&self) -> (Vec<ConsumerId>, Vec<Duration>) {
+    pub(crate) fn reroutes(&self) -> Reroutes {
+        if self.0.len() < 2 {
+            return None;
+        }
         let pairs = self.0.windows(2).map(|pair| {
             let time = Duration::from_nanos(pair[1].sent.saturating_sub(pair[0].over));
             (pair[0].consumer, time)
         });
-        pairs.unzip()
+        Some(Box::new(pairs.unzip()))
     }
 
     /// As users see it, oldest first.
@@ -113,7 +116,7 @@ mod tests {
         history.over(Reached::Completed, None, NS(350));
         assert_eq!((history.last(), history.last_begun()), (Some(ConsumerId::new(9)), Some(NS(320))));
         assert_eq!(history.timing(NS(350)), Some(Timing { begun: 200, handled: 30 }));
-        let (from, took) = history.reroutes();
+        let (from, took) = *history.reroutes().expect("two");
         assert_eq!((from, took), (vec![ConsumerId::new(7), ConsumerId::new(8)], vec![NS(100), NS(100)]));
         let told = history.attempts().into_iter().map(|attempt| {
             let Attempt { consumer, reached, reason, sent, begun, over } = attempt;

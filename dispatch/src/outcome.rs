@@ -10,10 +10,12 @@ use std::time::Duration;
 pub struct DispatchOutcome<R> {
     pub(crate) delivered_to: ConsumerId,
     pub(crate) attempts: u32,
-    pub(crate) rerouted_from: Vec<ConsumerId>,
-    pub(crate) reroute_timings: Vec<Duration>,
+    pub(crate) reroutes: Reroutes,
     pub(crate) output: R,
 }
+
+/// From whom a message was re-routed, and how long that took each time; most never were.
+pub(crate) type Reroutes = Option<Box<(Vec<ConsumerId>, Vec<Duration>)>>;
 
 impl<R> DispatchOutcome<R> {
     /// Who completed it.
@@ -25,20 +27,20 @@ impl<R> DispatchOutcome<R> {
     /// Who had it before, in order: they failed or ended.
     #[must_use]
     pub fn rerouted_from(&self) -> &[ConsumerId] {
-        &self.rerouted_from
+        self.reroutes.as_ref().map_or(&[], |reroutes| &reroutes.0)
     }
 
     /// For each re-route, how long after the conversation had learnt of the loss (or failure) the message was sent to the next;
     /// waiting and retry delays included.
     #[must_use]
     pub fn reroute_timings(&self) -> &[Duration] {
-        &self.reroute_timings
+        self.reroutes.as_ref().map_or(&[], |reroutes| &reroutes.1)
     }
 
     /// Whether the first consumer that it was sent to completed it.
     #[must_use]
     pub fn delivered_first_try(&self) -> bool {
-        self.rerouted_from.is_empty()
+        self.reroutes.is_none()
     }
 
     /// How many times a handler has begun with it.

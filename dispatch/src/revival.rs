@@ -50,6 +50,12 @@ impl Health {
         self.charged
     }
 
+    /// Whether nothing is counted against it.
+    pub(crate) fn is_sound(&self) -> bool {
+        let Self { failures, ejections, charged, crashes } = self;
+        failures | ejections | charged | crashes == 0
+    }
+
     pub(crate) fn completed(&mut self) {
         *self = Self::default();
     }

@@ -119,6 +119,41 @@ impl<A: Occupant> Seats<A> {
         among.binary_search_by_key(&id, |seat| seat.id).ok().map(|at| first + at)
     }
 
+    /// As [`Seats::position`], of one that stood there lately.
+    #[inline]
+    pub(crate) fn position_near(&self, id: ConsumerId, near: usize) -> Option<usize> {
+        if self.seats.get(near).is_some_and(|seat| seat.id == id) { Some(near) } else { self.position(id) }
+    }
+
+    /// Takes a place at one that has room.
+    pub(crate) fn give(&mut self, position: usize) {
+        let seat = &mut self.seats[position];
+        debug_assert!(seat.free() > 0, "it has room");
+        seat.taken += 1;
+        seat.delivered += 1;
+        self.vacant -= 1;
+        if seat.free() == 0 {
+            self.open[position / 64] ^= 1 << (position % 64);
+        }
+    }
+
+    /// What [`Seats::change`] would come to for a completion at one that is sound; false, and nothing has happened, if it is not.
+    pub(crate) fn complete(&mut self, position: usize, incarnation: u64, now: Duration) -> bool {
+        let seat = &mut self.seats[position];
+        let sound = seat.incarnation == incarnation && seat.is_usable() && !seat.half_open && seat.health.is_sound();
+        if !sound || seat.taken == 0 || seat.taken > seat.room {
+            return false;
+        }
+        if seat.taken == seat.room {
+            self.open[position / 64] ^= 1 << (position % 64);
+        }
+        self.vacant += 1;
+        seat.taken -= 1;
+        seat.completed += 1;
+        seat.out.add(now);
+        true
+    }
+
     pub(crate) fn at(&self, position: usize) -> &Seat<A> {
         &self.seats[position]
     }

@@ -5,6 +5,7 @@
 //! to be seen of it in `sight.rs`.
 mod changes;
 mod entry;
+mod pids;
 pub(crate) mod quay;
 mod reserve;
 mod sight;
@@ -20,9 +21,8 @@ use crate::view::{ConsumerId, GroupTotals};
 use crate::waiting_room::{WaitingRoom, Wish};
 use colloquium_runtime::Pid;
 use entry::{At, Entry, Plan};
-use indexmap::IndexMap;
+use pids::Pids;
 use quay::Quay;
-use rustc_hash::FxBuildHasher;
 use slab::Slab;
 use std::time::Duration;
 
@@ -125,8 +125,7 @@ pub(crate) struct Yard<T, A> {
     lanes: Lanes<usize>,
     breaker_since: Duration,
     chance: Chance,
-    /// The consumers by their processes.
-    pids: IndexMap<Pid, ConsumerId, FxBuildHasher>,
+    pids: Pids,
 }
 
 pub(crate) type Grants<T, A> = Vec<Grant<T, A>>;
@@ -136,7 +135,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         Self {
             bounds,
             seats: Seats::new(),
-            pids: IndexMap::default(),
+            pids: Pids::default(),
             entries: Slab::new(),
             plans: Vec::new(),
             room: WaitingRoom::default(),
@@ -272,14 +271,12 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     fn give(&mut self, slot: usize, position: usize) -> Place<A> {
         let probe = self.breaker.pass() == Pass::Probe;
         self.coming.delivered += 1;
-        self.seats.change(position, |seat| {
-            seat.taken += 1;
-            seat.delivered += 1;
-        });
+        self.seats.give(position);
         let seat = self.seats.at(position);
         let (consumer, incarnation) = (seat.id, seat.incarnation);
         let occupant = seat.occupant.clone().expect("one that has room is there");
-        self.entries[slot].at = At::Out { consumer, incarnation, probe };
+        self.entries[slot].at =
+            At::Out { consumer, incarnation, near: u32::try_from(position).unwrap_or(u32::MAX), probe };
         Place { consumer, incarnation, occupant }
     }
 
@@ -389,7 +386,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         let message = entry.id;
         match at {
             At::Room(place) => drop(self.room.leave(place)),
-            At::Out { consumer, incarnation, probe } => {
+            At::Out { consumer, incarnation, near, probe } => {
                 let was_open = self.breaker.is_open();
                 self.count(finish, message, probe);
                 if !was_open && self.breaker.is_open() {
@@ -398,7 +395,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 if was_open && !self.breaker.is_open() {
                     self.settle(grants);
                 }
-                if let Some(position) = self.seats.position(consumer) {
+                if let Some(position) = self.seats.position_near(consumer, near as usize) {
                     if self.vacate(position, incarnation, finish, now) {
                         self.settle(grants);
                     } else {
@@ -433,6 +430,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     /// A place is free again, unless the process that it was at is not there any more. True if the consumer is ejected for
     /// how it ended.
     fn vacate(&mut self, position: usize, incarnation: u64, finish: Finish, now: Duration) -> bool {
+        if finish == Finish::Completed && self.seats.complete(position, incarnation, now) {
+            return false;
+        }
         let chance = if finish == Finish::Completed { 0 } else { self.chance.draw() };
         let mut ejected = None;
         self.seats.change(position, |seat| {

@@ -42,8 +42,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> State<M, R> {
 
 fn result<M, R>(record: &Record<M, R>, told: Told<R>) -> Result<DispatchOutcome<Option<R>>, DispatchError<M>> {
     match told {
-        Told::Delivered { to: delivered_to, attempts, rerouted_from, reroute_timings, output } => {
-            Ok(DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, output })
+        Told::Delivered { to: delivered_to, attempts, reroutes, output } => {
+            Ok(DispatchOutcome { delivered_to, attempts, reroutes, output })
         }
         Told::Failed(kind, attempts) => {
             debug_assert!(
@@ -86,9 +86,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Future for Conversation<M, R> 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.poll(cx).map(|result| {
             result.map(|outcome| {
-                let DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, output } = outcome;
+                let DispatchOutcome { delivered_to, attempts, reroutes, output } = outcome;
                 let output = output.expect("a completed dispatch has an output");
-                DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, output }
+                DispatchOutcome { delivered_to, attempts, reroutes, output }
             })
         })
     }
@@ -139,8 +139,8 @@ impl<'a, M: Send + Sync + 'static, R: Send + 'static> IntoFuture for Accept<'a, 
         Box::pin(async move {
             let mut state = begin(self.0, true);
             let outcome = std::future::poll_fn(|cx| state.poll(cx)).await?;
-            let DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, .. } = outcome;
-            Ok(DispatchOutcome { delivered_to, attempts, rerouted_from, reroute_timings, output: () })
+            let DispatchOutcome { delivered_to, attempts, reroutes, .. } = outcome;
+            Ok(DispatchOutcome { delivered_to, attempts, reroutes, output: () })
         })
     }
 }

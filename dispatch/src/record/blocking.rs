@@ -33,7 +33,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let (deferred, handler) = (inner.deferred.take(), inner.handler.take());
         let mut settled = Settled::default();
         if let Some(deferred) = deferred.as_deref() {
-            self.group.leave(self.slot(), *deferred, &mut settled);
+            settled = self.group.leave(self.slot(), *deferred, Vec::new());
         }
         let moored = settled.moored;
         let parting = inner.parting(None, moored);

@@ -1,12 +1,11 @@
 //! Shared: the record as those see it who wait for something: the caller for its outcome, the handler for being cancelled.
 use super::{Inner, Record};
 use crate::conversation::Verdict;
-use crate::outcome::{Attempt, DispatchErrorKind};
+use crate::outcome::{Attempt, DispatchErrorKind, Reroutes};
 use crate::view::ConsumerId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 /// Sees to it that `known` wakes the same as `waker`: exchanges it for `fresh`, a clone, if it does not. False if there is no clone
 /// yet: it is made without the lock, as what comes out is dropped, since both may be anybody's code.
@@ -24,13 +23,7 @@ pub(crate) fn remember(known: &mut Option<Waker>, waker: &Waker, fresh: &mut Opt
 
 /// What the caller gets.
 pub(crate) enum Told<R> {
-    Delivered {
-        to: ConsumerId,
-        attempts: u32,
-        rerouted_from: Vec<ConsumerId>,
-        reroute_timings: Vec<Duration>,
-        output: Option<R>,
-    },
+    Delivered { to: ConsumerId, attempts: u32, reroutes: Reroutes, output: Option<R> },
     Failed(DispatchErrorKind, Vec<Attempt>),
 }
 
@@ -124,8 +117,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         match (self.told, self.history.last()) {
             (Some(Verdict::Delivered), Some(to)) => {
                 let attempts = self.machine.started();
-                let (rerouted_from, reroute_timings) = self.history.reroutes();
-                Told::Delivered { to, attempts, rerouted_from, reroute_timings, output: self.output.take() }
+                let reroutes = self.history.reroutes();
+                Told::Delivered { to, attempts, reroutes, output: self.output.take() }
             }
             (Some(Verdict::Failed(kind)), _) => Told::Failed(kind, self.history.attempts()),
             (Some(Verdict::Delivered), None) => unreachable!("somebody has completed it"),

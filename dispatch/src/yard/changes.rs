@@ -56,7 +56,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             seat.occupant.take()
         });
         if let Some(process) = occupant.as_ref().and_then(Occupant::process) {
-            self.pids.swap_remove(&process);
+            self.pids.remove(process);
         }
         if ended.is_some() && (occupant.is_some() || at_start) {
             self.totals.restarts += 1;

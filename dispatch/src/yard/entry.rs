@@ -46,6 +46,8 @@ pub(super) enum At {
     Out {
         consumer: ConsumerId,
         incarnation: u64,
+        /// Where it stood among the seats.
+        near: u32,
         probe: bool,
     },
 }

@@ -110,6 +110,6 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// Whether the process is a consumer of this group that holds a delivery.
     pub(super) fn holds(&self, pid: Pid) -> bool {
-        self.pids.get(&pid).and_then(|id| self.seats.get(*id)).is_some_and(|seat| seat.taken > 0)
+        self.pids.get(pid).and_then(|id| self.seats.get(id)).is_some_and(|seat| seat.taken > 0)
     }
 }

@@ -188,7 +188,7 @@ impl<M: Send + 'static> Address<M> {
         let waker = self.control.push_unwoken(message, link).map_err(|refused| self.refuse(refused))?;
         Ok(Unwoken {
             waker,
-            late: pid.filter(|_| late).map(|pid| (Arc::clone(dormant.runtime().home()), pid, self.any())),
+            late: pid.filter(|_| late).map(|pid| Box::new((Arc::clone(dormant.runtime().home()), pid, self.any()))),
         })
     }
 }
@@ -207,7 +207,7 @@ impl<M: Send + 'static> Address<M> {
 pub struct Unwoken {
     waker: Option<Waker>,
     /// A dormant process that has had its control block before, and is still to be linked.
-    late: Option<(Arc<Home>, Pid, AnyProcess)>,
+    late: Option<Box<(Arc<Home>, Pid, AnyProcess)>>,
 }
 
 impl Unwoken {
@@ -220,7 +220,7 @@ impl Drop for Unwoken {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
-        if let Some((home, pid, peer)) = self.late.take()
+        if let Some((home, pid, peer)) = self.late.take().map(|late| *late)
             && let Some(process) = home.shared.table.get(pid)
         {
             link_late(&process, &peer);
