@@ -2,8 +2,8 @@
 mod workers;
 
 use colloquium::{Address, Context, ExitReason, Runtime};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use workers::{LONG, on_sizes};
 
 /// Far more than a worker may take before the oldest.
@@ -134,4 +134,46 @@ fn a_loop_over_ends_that_have_been_lets_others_run() {
         assert_eq!(asks.expect("room").ended().await, ExitReason::Normal);
         runtime.shutdown(LONG).await.into_result().expect("nobody is wedged");
     });
+}
+
+/// Says what came when: the body's value was dropped, the other had its turn.
+struct Dropped(mpsc::Sender<&'static str>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send("cleared away");
+    }
+}
+
+/// The heir is told at the end of the poll in which a process comes to its end, by a worker that has both.
+fn order_of(reason: ExitReason) -> Vec<&'static str> {
+    let runtime = Runtime::builder().workers(1).build().expect("it starts");
+    let (said, order) = mpsc::channel();
+    let told = said.clone();
+    let heir = runtime.spawn(async move |mut ctx: Context<()>| {
+        ctx.recv().await;
+        let _ = told.send("took over");
+    });
+    let heir = heir.expect("room for one");
+    let ended = heir.ended();
+    let testator = runtime.spawn(async move |mut ctx: Context<()>| {
+        ctx.recv().await;
+        let _held = Dropped(said);
+        heir.send(()).expect("it waits");
+        ctx.exit(reason).await;
+    });
+    let testator = testator.expect("room for one");
+    let both = testator.ended();
+    testator.send(()).expect("it waits");
+    runtime.block_on(async {
+        both.await;
+        ended.await;
+    });
+    order.iter().collect()
+}
+
+#[test]
+fn who_takes_over_from_one_that_ends_badly_runs_before_that_is_cleared_away() {
+    assert_eq!(order_of(ExitReason::error("no more")), ["took over", "cleared away"]);
+    assert_eq!(order_of(ExitReason::Normal), ["cleared away", "took over"]);
 }
