@@ -76,6 +76,30 @@ fn no_two_conversations_have_one_pid() {
     });
 }
 
+/// Whoever kills a conversation that is over, or is about to be, does nothing to the consumer that it was linked to.
+#[test]
+fn the_kill_of_a_conversation_that_is_over_is_not_its_consumers() {
+    on_threads(async |runtime| {
+        let group = group_of(&runtime, 1).await;
+        let up = group.group().consumers()[0].pid;
+        for number in 0..some_of(8000) {
+            let (open, closed) = gate();
+            let conversation = group.dispatch(Job::Wait(closed)).deadline(LONG).start();
+            let [pid] = group.supervisor().conversations()[..] else { panic!("there is one") };
+            // It has a control block from now on.
+            assert!(runtime.info(pid).is_some());
+            open.open();
+            conversation.await.expect("nobody has killed it yet");
+            (0..number % 64).for_each(|_| std::hint::spin_loop());
+            runtime.exit(pid, ExitReason::Kill);
+            assert_eq!(group.dispatch(Job::Double(1)).await.expect("completed").into_output(), 2);
+            assert_eq!(group.group().consumers()[0].pid, up, "at {number}");
+            until(&runtime, || group.supervisor().is_empty()).await;
+        }
+        assert_eq!(group.group().snapshot().totals.rerouted, 0);
+    });
+}
+
 /// A conversation may be killed, watched and told to end, and its message knows.
 #[test]
 fn a_conversation_in_a_berth_can_be_watched_and_killed() {

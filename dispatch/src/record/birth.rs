@@ -168,6 +168,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             return;
         }
         let Some(seat) = seat else { return self.nudge(conversation) };
+        // Its consumer forgets the link of one that nobody has had to do with; of another both sides know it.
+        let linked = linked.or_else(|| if self.origin.is_made() { self.inner.lock().place.clone() } else { None });
         if self.group.runtime.retire(&**self, linked.as_ref().map(|place| &place.occupant.address)) {
             return self.set().leave(conversation, seat);
         }
