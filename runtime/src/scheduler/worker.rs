@@ -51,7 +51,7 @@ pub(crate) struct Local {
     quota: Cell<usize>,
     /// The process that is being polled.
     current: Cell<Option<Pid>>,
-    /// It has come to its end, and lets others go first.
+    /// It has come to its end, and lets others go first: until its poll is over.
     ends: Cell<bool>,
     /// Something was put into the slot since it was last emptied.
     slot_used: Cell<bool>,
@@ -142,7 +142,7 @@ impl Local {
             return if yielded { Some(task) } else { self.keep_system(task) };
         }
         if yielded {
-            if self.ends.replace(false) {
+            if self.ends.get() {
                 self.enqueue_newborn(task);
                 return None;
             }
@@ -168,7 +168,11 @@ impl Local {
     /// The process that is being polled has come to its end, and is about to yield to those whom it has woken. It is left to this worker
     /// as newborns are: what is to be dropped of it is in this core's cache, and would be freed on the wrong core.
     pub(crate) fn note_end() {
-        Self::with(|local| local.is_some_and(|local| local.ends.replace(true)));
+        Self::with(|local| {
+            if let Some(local) = local {
+                local.ends.set(true);
+            }
+        });
     }
 
     /// Takes in a process that was just spawned.
