@@ -353,6 +353,24 @@ fn a_dispatch_into_ones_own_group_would_deadlock() {
     });
 }
 
+/// The same, where consumers have come and gone, be they few or many.
+#[test]
+fn whoever_takes_a_consumers_place_is_known_as_one_of_its_group() {
+    on_each_size(async |runtime| {
+        for consumers in [2, 66] {
+            let group = group_of(&runtime, consumers).await;
+            for _ in 0..consumers + 1 {
+                let crashes = Job::PanicUnless(1, AtomicU64::new(0));
+                assert_eq!(group.dispatch(crashes).await.expect("another completes it").rerouted_from().len(), 1);
+            }
+            for _ in 0..consumers {
+                let error = group.dispatch(Job::IntoOwn(group.clone())).await.expect_err("the handler passes it on");
+                assert!(error.to_string().contains("its own group"), "{error}");
+            }
+        }
+    });
+}
+
 /// R11: a routing function that panics fails that dispatch alone; one that names nobody, too.
 #[test]
 fn routing_functions_are_users_own() {

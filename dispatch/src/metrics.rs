@@ -343,6 +343,27 @@ mod tests {
     }
 
     #[test]
+    fn completions_are_counted_when_there_are_many_and_when_somebody_asks() {
+        let (mut counted, mut going) = (Counted::default(), Going::default());
+        let ns = Duration::from_nanos;
+        for done in 1..=1000 {
+            let timing = Timing { begun: 5, handled: 7 };
+            if going.completed(ns(2), timing, ns(13)) {
+                counted.count(&mut going);
+            }
+            assert!(going.recent.len() < UNCOUNTED);
+            if done % 77 == 0 {
+                assert_eq!(counted.count(&mut going).whole.count(), done);
+            }
+        }
+        let Latencies { wait, handling, whole } = counted.count(&mut going);
+        assert_eq!(
+            [wait, handling, whole].map(|times| (times.count(), times.sum())),
+            [3, 7, 11].map(|n| (1000, ns(1000 * n)))
+        );
+    }
+
+    #[test]
     fn a_rate_is_that_of_the_last_second_and_goes_to_nothing() {
         let ms = Duration::from_millis;
         let mut flow = Flow::default();

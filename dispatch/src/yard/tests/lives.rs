@@ -232,6 +232,8 @@ impl World {
                 assert_eq!(self.yard.room.taker(offer), None, "somebody waits for what is there: {offer:?}");
             }
         }
+        let open = self.yard.seats.iter().enumerate().filter(|(_, seat)| seat.free() > 0).map(|(position, _)| position);
+        assert_eq!(self.yard.seats.all_open(), open.collect::<Vec<_>>(), "who has room is known to have it");
         let free: u32 = self.yard.seats.iter().map(crate::seats::Seat::free).sum();
         assert_eq!(self.yard.seats.vacant(), usize::try_from(free).expect("small"), "free places are counted");
     }
