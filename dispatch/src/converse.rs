@@ -230,3 +230,80 @@ fn trap<M: Send + Sync + 'static, R: Send + 'static>(
         stopped.store(true, Ordering::Relaxed);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Rig;
+    use crate::{Delivery, Failure, SharedConsumer};
+    use colloquium_runtime::ExitReason;
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Poll;
+
+    /// Completes each message when the gate is open.
+    struct Echo(Arc<AtomicBool>);
+
+    impl SharedConsumer for Echo {
+        type Message = u32;
+        type Output = u32;
+
+        async fn handle(&self, number: Delivery<u32>) -> Result<u32, Failure> {
+            poll_fn(|cx| {
+                if self.0.load(Ordering::Acquire) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            Ok(*number)
+        }
+    }
+
+    fn until(condition: impl Fn() -> bool) {
+        for _ in 0..1 << 24 {
+            if condition() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("never");
+    }
+
+    /// Whoever looks at a conversation, and kills it, does so before its message is over or afterwards, when the link has gone with that.
+    #[test]
+    fn no_consumer_waits_for_the_end_of_a_conversation_that_is_not_linked_to_it() {
+        const ALL: u32 = 200;
+        for looks_before in [true, false] {
+            let open = Arc::new(AtomicBool::new(false));
+            let gate = Arc::clone(&open);
+            let rig = Rig::shared(ALL, move || {
+                let gate = Arc::clone(&gate);
+                async { Ok::<_, Infallible>(Echo(gate)) }
+            });
+            let dispatcher = rig.dispatcher();
+            let group = dispatcher.shared();
+            let outcomes: Vec<_> = (0..ALL).map(|number| dispatcher.dispatch(number).start()).collect();
+            let before = dispatcher.supervisor().conversations();
+            if looks_before {
+                assert!(before.iter().all(|pid| group.runtime.info(*pid).is_some()));
+            }
+            open.store(true, Ordering::Release);
+            until(|| rig.group().snapshot().totals.completed == u64::from(ALL));
+            let over = dispatcher.supervisor().conversations();
+            assert!(!over.is_empty(), "those that did not begin in berths are there until their outcomes are taken");
+            for pid in over {
+                let linked = group.runtime.info(pid).map(|info| info.link_count);
+                assert_eq!(linked, Some(usize::from(looks_before)));
+                group.runtime.exit(pid, ExitReason::Kill);
+            }
+            until(|| dispatcher.supervisor().is_empty());
+            let process = group.yard().seats.at(0).occupant.clone().expect("it is up");
+            until(|| process.orphans() == 0);
+            assert_eq!(rig.starts(), 1, "nobody has ended the consumer");
+            drop(outcomes);
+        }
+    }
+}

@@ -69,6 +69,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
         self.orphans.lock().push(conversation);
     }
 
+    #[cfg(test)]
+    pub(crate) fn orphans(&self) -> usize {
+        self.orphans.lock().len()
+    }
+
     /// Whether the exit is that of a conversation.
     pub(crate) fn was_conversation(&self, pid: Pid) -> bool {
         let mut orphans = self.orphans.lock();

@@ -219,7 +219,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             && last.dead.is_none()
             && self.is_plain()
         {
-            unlinked = inner.unlink().map(|pid| self.origin.link(pid));
+            unlinked = inner.unlink(&self.origin).map(|pid| self.origin.link(pid));
             self.finish_plainly(inner, last, Deferred { finish: Finish::Completed, dead: false, timing, now });
         } else {
             let mut act = Act { now: Some(now), timing, ..Act::NONE };

@@ -135,6 +135,10 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     fn rouse(self: &Arc<Self>) -> bool {
         let mut inner = self.inner.lock();
         let Some((conversation, seat)) = inner.conversation.zip(inner.seat.take()) else { return false };
+        if inner.placed && !inner.linked && inner.machine.is_over() {
+            // The link went with the message, before anybody had to do with the conversation.
+            inner.place = None;
+        }
         let linked = if inner.placed { inner.place.clone() } else { None };
         drop(inner);
         self.embody(conversation, seat, linked);
@@ -168,8 +172,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             return;
         }
         let Some(seat) = seat else { return self.nudge(conversation) };
-        // Its consumer forgets the link of one that nobody has had to do with; of another both sides know it.
-        let linked = linked.or_else(|| if self.origin.is_made() { self.inner.lock().place.clone() } else { None });
         if self.group.runtime.retire(&**self, linked.as_ref().map(|place| &place.occupant.address)) {
             return self.set().leave(conversation, seat);
         }
@@ -185,8 +187,12 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
         if self.attended { None } else { self.part() }
     }
 
-    /// Its consumer sees to the link that a dormant conversation has to it: the conversation's pid.
-    pub(super) fn unlink(&mut self) -> Option<Pid> {
+    /// Its consumer forgets the link that a dormant conversation has to it: the conversation's pid. Of one that somebody has had to
+    /// do with, both sides know the link: it stays until that ends.
+    pub(super) fn unlink(&mut self, origin: &Origin) -> Option<Pid> {
+        if origin.is_made() {
+            return None;
+        }
         let dormant = self.conversation.filter(|_| self.seat.is_some() && self.linked)?;
         self.linked = false;
         Some(dormant)
