@@ -13,7 +13,8 @@
 //! In a simulation nothing reads a clock: `seen` is the time, to the nanosecond, and the simulation moves it.
 use crate::reckoning::{Count, Reckoning};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -28,13 +29,27 @@ std::thread_local! {
     static RECKONING: Cell<Reckoning> = const { Cell::new(Reckoning::NONE) };
 }
 
+/// The processor's counter, once it is known how fast that counts: which takes some of the time of a core, up to 200 ms where much
+/// comes in between, and is found out on a thread of its own, when the first stamp is asked for.
+static COUNTER: OnceLock<quanta::Clock> = OnceLock::new();
+static IS_WANTED: AtomicBool = AtomicBool::new(false);
+
 /// The system's clock as one runtime sees it.
 #[derive(Debug)]
 struct System {
     /// When the runtime was made.
     base: Instant,
-    counter: quanta::Clock,
     number: u32,
+}
+
+#[cold]
+#[expect(clippy::disallowed_methods, reason = "once in a process, and nobody waits for it")]
+fn want_counter() {
+    if !IS_WANTED.swap(true, Ordering::Relaxed) {
+        let find_out = || drop(COUNTER.set(quanta::Clock::new()));
+        // Where no thread is to be had, it is the clock that tells.
+        drop(std::thread::Builder::new().name("colloquium-clock".to_owned()).spawn(find_out));
+    }
 }
 
 impl Count for &quanta::Clock {
@@ -57,11 +72,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(crate) fn new() -> Self {
         Self {
-            system: Some(System {
-                base: Instant::now(),
-                counter: quanta::Clock::new(),
-                number: CLOCKS.fetch_add(1, Ordering::Relaxed),
-            }),
+            system: Some(System { base: Instant::now(), number: CLOCKS.fetch_add(1, Ordering::Relaxed) }),
             base_system: SystemTime::now(),
             seen: AtomicU64::new(0),
             tenths: AtomicU32::new(tenths_of(0)),
@@ -105,20 +116,28 @@ impl Clock {
     /// As [`Clock::uptime`], but mostly reckoned by the processor's counter from this thread's last look.
     #[inline]
     pub(crate) fn reckoned(&self) -> Duration {
-        let Some(System { counter, number, .. }) = &self.system else { return Duration::from_nanos(self.seen()) };
+        let Some(System { number, .. }) = &self.system else { return Duration::from_nanos(self.seen()) };
+        let Some(counter) = COUNTER.get() else { return self.look_first() };
         let count = counter.raw();
-        RECKONING.get().told(*number, count, counter).unwrap_or_else(|| self.look(count))
+        RECKONING.get().told(*number, count, counter).unwrap_or_else(|| self.look(*number, count, counter))
     }
 
     #[cold]
-    fn look(&self, before: u64) -> Duration {
+    fn look(&self, number: u32, before: u64, counter: &quanta::Clock) -> Duration {
         let at = self.uptime();
-        if let Some(System { counter, number, .. }) = &self.system {
-            let mut reckoning = RECKONING.get();
-            reckoning.look(*number, before, at, counter.raw(), counter);
-            RECKONING.set(reckoning);
-        }
+        let mut reckoning = RECKONING.get();
+        reckoning.look(number, before, at, counter.raw(), counter);
+        RECKONING.set(reckoning);
         at
+    }
+
+    /// As long as the counter cannot be told by.
+    #[cold]
+    fn look_first(&self) -> Duration {
+        if !IS_WANTED.load(Ordering::Relaxed) {
+            want_counter();
+        }
+        self.uptime()
     }
 
     #[inline]
@@ -265,15 +284,16 @@ mod tests {
         assert!(clock.tenths() > 100 && clock.tenths() & AT_REST == 0, "whoever wakes up has looked");
     }
 
-    /// In the first 5 ms it is the clock that tells, afterwards mostly the counter.
+    /// Until the counter is known, and in the 5 ms after that, it is the clock that tells; afterwards mostly the counter.
     #[test]
     fn what_is_reckoned_is_the_time_to_a_microsecond() {
         let (clock, other) = (Clock::new(), Clock::new());
-        let System { counter, number, .. } = clock.system.as_ref().expect("it is no simulation's");
+        let number = clock.system.as_ref().expect("it is no simulation's").number;
         let slack = Duration::from_micros(1);
         let mut reckoned = 0;
         while reckoned < 100_000 && clock.uptime() < Duration::from_secs(60) {
-            reckoned += u32::from(RECKONING.get().told(*number, counter.raw(), counter).is_some());
+            let is_told = |counter: &quanta::Clock| RECKONING.get().told(number, counter.raw(), counter).is_some();
+            reckoned += u32::from(COUNTER.get().is_some_and(is_told));
             let before = clock.uptime();
             let told = clock.reckoned();
             let after = clock.uptime();
