@@ -60,6 +60,22 @@ pub(crate) const LOOK_AT_NEWBORNS: Duration = Duration::from_micros(10);
 pub(crate) const SYSTEM_PATIENCE: Duration = Duration::from_micros(2);
 /// After so long in one poll a worker counts as stuck, as far as its newborns and its LIFO slot are concerned.
 pub(crate) const STUCK: Duration = Duration::from_micros(5);
+/// In place of `WOKEN_PATIENCE`, of `STUCK` (for the LIFO slot) and of `LOOK` where patience pays (decision 0084): long enough for a few
+/// turns of those who are left alone, short enough for whoever waits behind a long poll.
+pub(crate) const WOKEN_PATIENCE_LONG: Duration = Duration::from_micros(200);
+pub(crate) const PATIENT_STUCK: Duration = Duration::from_micros(40);
+pub(crate) const PATIENT_LOOK: Duration = Duration::from_micros(10);
+/// How long one manner of stealing is tried at a time: thousands of messages, and a dozen ticks.
+pub(crate) const EPOCH: Duration = Duration::from_millis(2);
+/// What a trial has found holds for so long: ten times what it took.
+pub(crate) const TUNED: Duration = Duration::from_millis(160);
+/// No trial where workers steal less often than this.
+pub(crate) const OFTEN: Duration = Duration::from_micros(50);
+/// How much more has to get done for patience: what epochs of one manner differ by among themselves.
+pub(crate) const PAYS_PERCENT: u64 = 8;
+/// How long there is no trial after one that was for nothing; twice as long after each further one, to at most this.
+pub(crate) const REST: Duration = Duration::from_millis(80);
+pub(crate) const REST_LONGEST: Duration = Duration::from_secs(2);
 /// How long a process may run without awaiting, unless the builder says otherwise: many times what the budget of a poll
 /// takes, and what those who wait behind it hardly notice. The overseer looks at each worker four times in that time.
 pub(crate) const STALL: Duration = Duration::from_millis(10);
@@ -132,5 +148,11 @@ const _: () = assert!(
         && STUCK.as_nanos() < PATIENCE.as_nanos()
         && PATIENCE.as_nanos() < SEARCH.as_nanos()
         && WOKEN_PATIENCE.as_nanos() < SEARCH.as_nanos()
+);
+const _: () = assert!(
+    WOKEN_PATIENCE.as_nanos() < WOKEN_PATIENCE_LONG.as_nanos()
+        && 4 * WOKEN_PATIENCE_LONG.as_nanos() < EPOCH.as_nanos()
+        && 8 * EPOCH.as_nanos() < TUNED.as_nanos()
+        && REST.as_nanos() < REST_LONGEST.as_nanos()
 );
 const _: () = assert!(KILL_MARGIN.as_nanos() < DROP_GRACE.as_nanos());

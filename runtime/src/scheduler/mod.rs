@@ -15,6 +15,7 @@ pub(crate) mod parker;
 pub(crate) mod slot;
 pub(crate) mod spare;
 pub(crate) mod stall;
+pub(crate) mod tuning;
 pub(crate) mod vigil;
 pub(crate) mod watch;
 pub(crate) mod worker;
@@ -31,10 +32,12 @@ use crossbeam_utils::CachePadded;
 use fresh::Fresh;
 use idle::Idle;
 use parker::Parker;
+use parking_lot::Mutex;
 use slot::Slot;
 use spare::Spares;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use tuning::{Done, Manner, Tuning};
 use vigil::Vigil;
 use worker::Local;
 
@@ -147,6 +150,37 @@ impl Counters {
     }
 }
 
+/// How workers without work go about, and the one who finds out.
+#[derive(Default)]
+pub(crate) struct Tuned {
+    patient: AtomicBool,
+    /// When somebody is to see to it again.
+    due: AtomicU64,
+    tuning: Mutex<Tuning>,
+}
+
+impl Tuned {
+    /// A glance: who goes by it goes by what was found a moment ago, at worst.
+    #[inline]
+    pub(crate) fn manner(&self) -> Manner {
+        if self.patient.load(Ordering::Relaxed) { Manner::Patient } else { Manner::Eager }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_seen_to(&self) -> bool {
+        self.due.load(Ordering::Relaxed) > 0
+    }
+
+    /// Leaves it at that manner.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, manner: Manner) {
+        let tuning = self.tuning.lock();
+        self.due.store(u64::MAX, Ordering::Relaxed);
+        self.patient.store(manner == Manner::Patient, Ordering::Relaxed);
+        drop(tuning);
+    }
+}
+
 pub(crate) struct Scheduler {
     pub(crate) injector: Injector<Task>,
     pub(crate) system: Injector<Task>,
@@ -160,6 +194,7 @@ pub(crate) struct Scheduler {
     pub(crate) idle: Idle,
     pub(crate) vigil: Vigil,
     pub(crate) spares: Spares,
+    pub(crate) tuned: CachePadded<Tuned>,
     pub(crate) io: Io,
     /// In the workers' place, in a simulation. There no thread has a worker installed, and so every wake comes by [`inject`].
     pub(crate) simulator: Option<Arc<Simulator>>,
@@ -178,9 +213,30 @@ impl Scheduler {
             idle: Idle::new(workers),
             vigil: Vigil::new(),
             spares,
+            tuned: CachePadded::default(),
             io: if simulator.is_some() { Io::refusing() } else { Io::default() },
             simulator,
         }
+    }
+
+    /// A worker's tick: sees to how those without work go about, if it is time.
+    #[inline]
+    pub(crate) fn tune(&self, now: u64) {
+        if self.workers > 1 && now >= self.tuned.due.load(Ordering::Relaxed) {
+            self.tune_now(now);
+        }
+    }
+
+    #[cold]
+    fn tune_now(&self, now: u64) {
+        let Some(mut tuning) = self.tuned.tuning.try_lock() else { return };
+        let done = self.remotes().iter().fold(Done::default(), |done, remote| Done {
+            reductions: done.reductions.wrapping_add(remote.counters.reductions.load(Ordering::Relaxed)),
+            steals: done.steals.wrapping_add(remote.counters.steals.load(Ordering::Relaxed)),
+        });
+        let (manner, due) = tuning.step(now, done);
+        self.tuned.patient.store(manner == Manner::Patient, Ordering::Relaxed);
+        self.tuned.due.store(due, Ordering::Relaxed);
     }
 
     /// Wakes a worker or spare thread, wherever it sleeps.

@@ -11,7 +11,8 @@
 //! supervisor that stops or restarts one child after the other would go from core to core with each. One stands in its worker's
 //! own slot (decision 0078), of which nobody is told; it is taken when that worker's poll lasts.
 use crate::clock::nanos;
-use crate::limits::{LOOK, LOOK_AT_NEWBORNS, PATIENCE, STUCK, SYSTEM_PATIENCE};
+use crate::limits::{LOOK_AT_NEWBORNS, PATIENCE, STUCK, SYSTEM_PATIENCE};
+use crate::scheduler::tuning::Manner;
 use crate::scheduler::worker::taken;
 use crate::scheduler::{Remote, Scheduler, Task};
 use crossbeam_deque::Worker as Queue;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(crate) struct Watch<'a> {
+    manner: Manner,
     victims: SmallVec<[Victim<'a>; 8]>,
     /// When to look again.
     next_look: u64,
@@ -35,7 +37,7 @@ struct Victim<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(me: usize, remotes: &'a [Arc<Remote>], now: u64) -> Self {
+    pub(crate) fn new(me: usize, remotes: &'a [Arc<Remote>], now: u64, manner: Manner) -> Self {
         let others = (1..remotes.len()).map(|distance| &*remotes[(me + distance) % remotes.len()]);
         let victims = others.map(|remote| Victim {
             remote,
@@ -43,7 +45,7 @@ impl<'a> Watch<'a> {
             still_since: now,
             newborns_since: None,
         });
-        Self { victims: victims.collect(), next_look: now }
+        Self { manner, victims: victims.collect(), next_look: now }
     }
 
     /// Looks at all once more, and takes what has waited long enough. Not at every call: what is looked at are words that the
@@ -52,8 +54,8 @@ impl<'a> Watch<'a> {
         if now < self.next_look {
             return None;
         }
-        let stolen = self.victims.iter_mut().find_map(|victim| victim.steal(now, into));
-        self.next_look = now + nanos(if self.is_hungry() { LOOK_AT_NEWBORNS } else { LOOK });
+        let stolen = self.victims.iter_mut().find_map(|victim| victim.steal(now, self.manner, into));
+        self.next_look = now + nanos(if self.is_hungry() { LOOK_AT_NEWBORNS } else { self.manner.look() });
         stolen.or_else(|| self.take_system(now, scheduler))
     }
 
@@ -73,13 +75,14 @@ impl<'a> Watch<'a> {
 }
 
 impl Victim<'_> {
-    fn steal(&mut self, now: u64, into: &Queue<Task>) -> Option<Task> {
+    fn steal(&mut self, now: u64, manner: Manner, into: &Queue<Task>) -> Option<Task> {
         let polls = self.remote.counters.polls.load(Ordering::Relaxed);
         if polls != self.polls {
             self.polls = polls;
             self.still_since = now;
         }
-        let stuck = now.saturating_sub(self.still_since) > nanos(STUCK);
+        let still = now.saturating_sub(self.still_since);
+        let stuck = still > nanos(STUCK);
         if self.remote.newborn.is_empty() {
             self.newborns_since = None;
         } else {
@@ -92,11 +95,11 @@ impl Victim<'_> {
                 }
             }
         }
-        if now.saturating_sub(self.still_since) >= nanos(SYSTEM_PATIENCE)
+        if still >= nanos(SYSTEM_PATIENCE)
             && let Some(task) = self.remote.system.take()
         {
             return Some(task);
         }
-        if stuck { self.remote.slot.take() } else { None }
+        if still > nanos(manner.stuck()) { self.remote.slot.take() } else { None }
     }
 }

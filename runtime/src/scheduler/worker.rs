@@ -269,6 +269,7 @@ impl Local {
     fn tick(&self) {
         let now = self.home.shared.clock.now();
         self.remote.ticked.store(now, Ordering::Relaxed);
+        self.home.shared.scheduler.tune(now);
         self.arm_time_outs(false);
         let took = Duration::from_nanos(now.saturating_sub(self.ticked_at.replace(now)));
         let polls = self.tick_polls.get();
