@@ -78,15 +78,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         self: &Arc<Self>,
         mut inner: MutexGuard<'_, Inner<M, R>>,
         last: Last,
-        leaves: Deferred,
+        leaves: &Deferred,
     ) {
         let (caller, parting) = inner.end_plainly(last);
         self.note_told();
-        let settled = self.group.leave(self.slot(), leaves, Vec::new());
+        let mut settled = Settled::default();
+        self.group.leave(self.slot(), leaves, &mut settled);
         let moored = settled.moored;
         let parting = inner.parting(parting, moored);
         drop(inner);
-        self.group.finish(settled, true);
+        self.group.finish(&mut settled, true);
         if let Some(parting) = parting {
             self.part(parting, moored);
         }
@@ -111,23 +112,24 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let mut settled = Settled::default();
         if let Some(finish) = leave {
             let place = gone.as_ref();
-            let grants = place.map_or_else(Vec::new, |place| group.yard().gone(place.consumer, place.incarnation));
+            if let Some(place) = place {
+                settled.grants = group.yard().gone(place.consumer, place.incarnation);
+            }
             let now = now.unwrap_or_else(|| group.runtime.now());
             let deferred = Deferred { finish, dead: dead.is_some(), timing, now };
             if self.is_blocking() {
                 inner.deferred = Some(Box::new(deferred));
-                settled.grants = grants;
             } else {
-                settled = group.leave(self.slot(), deferred, grants);
+                group.leave(self.slot(), &deferred, &mut settled);
             }
         } else if let Some(finish) = park {
             let now = now.unwrap_or_else(|| group.runtime.now());
-            settled = group.park(self.slot(), finish, gone.as_ref(), now);
+            group.park(self.slot(), finish, gone.as_ref(), now, &mut settled);
         }
         let moored = settled.moored;
         let end = inner.parting(end, moored);
         drop(inner);
-        group.finish(settled, leave.is_some() || park.is_some());
+        group.finish(&mut settled, leave.is_some() || park.is_some());
         drop((gone, forgotten));
         if let Some((process, charge)) = blamed {
             group.blamed(process, charge);

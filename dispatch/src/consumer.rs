@@ -244,45 +244,15 @@ pub(crate) struct Open<M: Send + Sync + 'static, R: Send + 'static> {
     process: Option<Arc<Process<M, R>>>,
 }
 
-/// A delivery was answered.
-pub(crate) struct Answered<M: Send + Sync + 'static, R: Send + 'static> {
-    pub(crate) at: Duration,
-    /// For the next delivery.
-    pub(crate) process: Option<Arc<Process<M, R>>>,
-    /// A link that the consumer has for nothing.
-    pub(crate) unlinked: Option<DormantLink>,
-}
-
-impl<M: Send + Sync + 'static, R: Send + 'static> Answered<M, R> {
-    /// There is nobody who would forget its link together with others.
-    fn forget(self) {
-        if let (Some(process), Some(link)) = (self.process, self.unlinked) {
-            process.address.forget_dormant(link);
-        }
-    }
-}
-
 impl<M: Send + Sync + 'static, R: Send + 'static> Work<M, R> {
-    /// Begins with a delivery, unless it was withdrawn; `now` is the time, if it was looked at. `spare` may stand for the process.
-    pub(crate) fn begin(
-        record: Arc<Record<M, R>>,
-        attempt: u32,
-        process: &Arc<Process<M, R>>,
-        spare: &mut Option<Arc<Process<M, R>>>,
-        now: Option<Duration>,
-    ) -> Option<Self> {
-        if !record.start(attempt, now.unwrap_or_else(|| record.group.runtime.stamp())) {
-            return None;
-        }
-        process.count_start();
-        if let Some(span) = &record.span {
-            span.record("attempt", attempt);
-        }
+    /// A delivery that that process has begun with.
+    #[inline(always)]
+    pub(crate) fn new(record: Arc<Record<M, R>>, attempt: u32, process: Arc<Process<M, R>>) -> Self {
         let delivery = Delivery { carried: Arc::clone(&record) as Arc<dyn Carried<M>> };
-        let process = spare.take().unwrap_or_else(|| Arc::clone(process));
-        Some(Self { delivery, open: Open { record, attempt, process: Some(process) } })
+        Self { delivery, open: Open { record, attempt, process: Some(process) } }
     }
 
+    #[inline(always)]
     pub(crate) fn split(self) -> (Delivery<M>, Open<M, R>) {
         (self.delivery, self.open)
     }
@@ -351,13 +321,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
         self.record.stopped(self.attempt, self.record.group.runtime.stamp());
     }
 
-    /// Its handler has returned, in the process itself.
-    pub(crate) fn answer(mut self, result: Result<R, Failure>) -> Answered<M, R> {
+    /// Its handler has returned, in the process itself; when, and that process's, for the next delivery. `unlinked` gets a link
+    /// that the process has for nothing.
+    #[inline(always)]
+    pub(crate) fn answer(
+        mut self,
+        result: Result<R, Failure>,
+        unlinked: impl FnOnce(DormantLink),
+    ) -> (Duration, Option<Arc<Process<M, R>>>) {
         let process = self.process.take();
         if let Some(process) = &process {
             process.count_own_end(result.is_ok());
         }
-        self.answered(process, result)
+        (self.answered(result, unlinked), process)
     }
 
     /// It is answered by hand, wherever that is.
@@ -366,24 +342,35 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Open<M, R> {
         if let Some(process) = &process {
             process.count_end(result.is_ok());
         }
-        self.answered(process, result).forget();
+        self.answered_alone(process, result);
     }
 
     /// As [`Open::answer`], of one of several handlers.
-    pub(crate) fn answer_beside(self, result: Result<R, Failure>) {
-        self.answer(result).forget();
+    pub(crate) fn answer_beside(mut self, result: Result<R, Failure>) {
+        let process = self.process.take();
+        if let Some(process) = &process {
+            process.count_own_end(result.is_ok());
+        }
+        self.answered_alone(process, result);
     }
 
-    fn answered(&self, process: Option<Arc<Process<M, R>>>, result: Result<R, Failure>) -> Answered<M, R> {
-        let at = self.record.group.runtime.stamp();
-        let unlinked = match result {
-            Ok(output) => self.record.completed(self.attempt, output, at),
-            Err(failure) => {
-                self.record.failed(self.attempt, failure.wanted, failure.into_reason(), at);
-                None
+    /// There is nobody who would forget its link together with others.
+    fn answered_alone(&self, process: Option<Arc<Process<M, R>>>, result: Result<R, Failure>) {
+        self.answered(result, |link| {
+            if let Some(process) = process {
+                process.address.forget_dormant(link);
             }
-        };
-        Answered { at, process, unlinked }
+        });
+    }
+
+    #[inline(always)]
+    fn answered(&self, result: Result<R, Failure>, unlinked: impl FnOnce(DormantLink)) -> Duration {
+        let now = self.record.group.runtime.stamp();
+        match result {
+            Ok(output) => self.record.completed(self.attempt, output, now, unlinked),
+            Err(failure) => self.record.failed(self.attempt, failure.wanted, failure.into_reason(), now),
+        }
+        now
     }
 }
 

@@ -90,14 +90,17 @@ pub(crate) enum Decided {
     WhileStarted(Option<Verdict>),
 }
 
+/// In an order without gaps before what is nought at first: gaps are carried along with what follows, once more than it would be.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct Machine {
-    terms: Terms,
+    attempts: u32,
+    poison: u32,
+    at_most_once: bool,
+    accepted: bool,
     phase: Phase,
     /// The caller was told something.
     decided: bool,
-    /// Nobody wants the work any more, for that reason: it is not tried again.
-    unwanted: Option<DispatchErrorKind>,
     started: u32,
     /// Deliveries that ended by a fault: these are what is limited.
     charged: u32,
@@ -105,13 +108,29 @@ pub(crate) struct Machine {
     suspected: u32,
     free: u32,
     delayed: u32,
+    /// Nobody wants the work any more, for that reason: it is not tried again.
+    unwanted: Option<DispatchErrorKind>,
 }
 
 impl Machine {
+    #[inline]
     pub(crate) fn new(terms: Terms) -> Self {
-        let phase = Phase::Parked;
-        let (decided, unwanted) = (false, None);
-        Self { terms, phase, decided, unwanted, started: 0, charged: 0, blamed: 0, suspected: 0, free: 0, delayed: 0 }
+        let Terms { at_most_once, accepted, attempts, poison } = terms;
+        Self {
+            attempts,
+            poison,
+            at_most_once,
+            accepted,
+            phase: Phase::Parked,
+            decided: false,
+            started: 0,
+            charged: 0,
+            blamed: 0,
+            suspected: 0,
+            free: 0,
+            delayed: 0,
+            unwanted: None,
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -153,7 +172,7 @@ impl Machine {
         }
         self.phase = Phase::Started;
         self.started += 1;
-        let told = self.terms.accepted.then_some(Verdict::Delivered);
+        let told = self.accepted.then_some(Verdict::Delivered);
         Start::Go(told.and_then(|verdict| self.decide_once(verdict)))
     }
 
@@ -171,7 +190,7 @@ impl Machine {
     fn last(&mut self, verdict: Verdict) -> Last {
         self.phase = Phase::Over;
         let told = self.decide_once(verdict);
-        let unattended = told.is_none() && self.terms.accepted;
+        let unattended = told.is_none() && self.accepted;
         let dead = match verdict {
             Verdict::Failed(kind) => (unattended || told.is_some() && kind.is_deadly()).then_some(kind),
             Verdict::Delivered => None,
@@ -189,11 +208,11 @@ impl Machine {
         if let Some(kind) = self.unwanted {
             return self.over(Verdict::Failed(kind));
         }
-        if wanted == Wanted::Discard || self.terms.at_most_once {
+        if wanted == Wanted::Discard || self.at_most_once {
             return self.over(Verdict::Failed(DispatchErrorKind::Discarded));
         }
         self.charged += 1;
-        if self.charged >= self.terms.attempts {
+        if self.charged >= self.attempts {
             return self.over(Verdict::Failed(DispatchErrorKind::Poisoned));
         }
         self.phase = Phase::Parked;
@@ -218,7 +237,7 @@ impl Machine {
         if let Some(kind) = self.unwanted {
             return self.over(Verdict::Failed(kind));
         }
-        if reached == Reached::Started && self.terms.at_most_once {
+        if reached == Reached::Started && self.at_most_once {
             return self.over(Verdict::Failed(DispatchErrorKind::MaybeCompleted));
         }
         let blame = blame(reached, end);
@@ -228,7 +247,7 @@ impl Machine {
             Blame::Blamed => self.blamed += 1,
         }
         self.charged += u32::from(blame != Blame::None);
-        if self.blamed >= self.terms.poison || blame != Blame::None && self.charged >= self.terms.attempts {
+        if self.blamed >= self.poison || blame != Blame::None && self.charged >= self.attempts {
             return self.over(Verdict::Failed(DispatchErrorKind::Poisoned));
         }
         if self.free > FREE_REROUTES {

@@ -317,8 +317,8 @@ fn begin<M: Send + Sync + 'static, R: Send + 'static>(dispatch: Dispatch<'_, M, 
         Via::Slot(slot) => slot.dispatcher().begin(message, asked, accepted).inspect(|_| slot.spent()),
     };
     match begun {
-        Ok(record) => State::Begun(record, true),
-        Err(error) => State::Refused(Some(error)),
+        Ok(record) => State::begun(record),
+        Err(error) => State::refused(error),
     }
 }
 

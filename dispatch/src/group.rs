@@ -117,15 +117,6 @@ impl<M, R> Default for Settled<M, R> {
     }
 }
 
-#[inline]
-fn both<T>(mut before: Vec<T>, then: Vec<T>) -> Vec<T> {
-    if before.is_empty() {
-        return then;
-    }
-    before.extend(then);
-    before
-}
-
 impl Refusal {
     pub(crate) fn kind(self) -> DispatchErrorKind {
         match self {
@@ -216,9 +207,16 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         chosen.unwrap_or(Err(DispatchErrorKind::Evaluation))
     }
 
-    pub(crate) fn again(&self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> (Entered<Seat<M, R>>, bool) {
+    pub(crate) fn again(
+        &self,
+        slot: usize,
+        choice: Choice,
+        wish: Wish,
+        now: Duration,
+        place: &mut Option<Assigned<M, R>>,
+    ) -> (Entered, bool) {
         let mut yard = self.yard();
-        let entered = yard.again(slot, choice, wish, now);
+        let entered = yard.again(slot, choice, wish, now, place);
         (entered, yard.take_hastened())
     }
 
@@ -230,7 +228,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         }
     }
 
-    #[inline]
     pub(crate) fn grant(&self, grants: Grants<Arc<Record<M, R>>, Seat<M, R>>) {
         // What is free now goes to those who wait for a slot.
         self.admit();
@@ -252,20 +249,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
 
     /// A message is done with. The record is locked.
     #[inline]
-    pub(crate) fn leave(
-        &self,
-        slot: usize,
-        deferred: Deferred,
-        before: Grants<Arc<Record<M, R>>, Seat<M, R>>,
-    ) -> Settled<M, R> {
-        let Deferred { finish, dead, timing, now } = deferred;
+    pub(crate) fn leave(&self, slot: usize, deferred: &Deferred, settled: &mut Settled<M, R>) {
+        let Deferred { finish, dead, timing, now } = *deferred;
         let hold = dead && self.options.gap == Gap::Hold;
         let mut yard = self.yard();
-        let (ticket, moored, grants) = yard.leave(slot, finish, hold, timing, now);
-        let hastened = yard.take_hastened();
-        let last = moored && yard.is_roster_over();
+        let (ticket, moored) = yard.leave(slot, finish, hold, timing, now, &mut settled.grants);
+        settled.hastened = yard.take_hastened();
+        settled.last = moored && yard.is_roster_over();
         drop(yard);
-        Settled { ticket: Some(ticket), grants: both(before, grants), hastened, moored, last }
+        (settled.ticket, settled.moored) = (Some(ticket), moored);
     }
 
     /// A message's delivery is over, and it is to go out again; that place's process is on its way out. The record is locked.
@@ -275,26 +267,29 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
         finish: Finish,
         gone: Option<&Assigned<M, R>>,
         now: Duration,
-    ) -> Settled<M, R> {
+        settled: &mut Settled<M, R>,
+    ) {
         let mut yard = self.yard();
-        let before = gone.map_or_else(Vec::new, |place| yard.gone(place.consumer, place.incarnation));
-        let grants = yard.park(slot, finish, now);
-        let hastened = yard.take_hastened();
-        drop(yard);
-        Settled { grants: both(before, grants), hastened, ..Settled::default() }
+        if let Some(place) = gone {
+            settled.grants = yard.gone(place.consumer, place.incarnation);
+        }
+        settled.grants.extend(yard.park(slot, finish, now));
+        settled.hastened = yard.take_hastened();
     }
 
     /// What follows when no lock is held any more.
     #[inline]
-    pub(crate) fn finish(&self, settled: Settled<M, R>, tells: bool) {
-        let Settled { ticket, grants, hastened, moored, last } = settled;
-        self.hasten(hastened);
-        self.grant(grants);
-        drop(ticket);
-        if moored {
+    pub(crate) fn finish(&self, settled: &mut Settled<M, R>, tells: bool) {
+        self.hasten(settled.hastened);
+        self.admit();
+        if !settled.grants.is_empty() {
+            self.grant_some(std::mem::take(&mut settled.grants));
+        }
+        drop(settled.ticket.take());
+        if settled.moored {
             self.runtime.left_berth();
         }
-        if last {
+        if settled.last {
             self.conversations.roster_emptied();
         }
         if tells {

@@ -19,6 +19,18 @@ struct Leg {
 
 const NEVER: u64 = u64::MAX;
 
+impl Leg {
+    /// Pushed as it is, and filled in where it stands.
+    const NEW: Self = Self {
+        consumer: ConsumerId::new(0),
+        sent: NEVER,
+        begun: NEVER,
+        over: NEVER,
+        reason: None,
+        reached: Reached::Queued,
+    };
+}
+
 fn time(nanos: u64) -> Option<Duration> {
     (nanos != NEVER).then(|| Duration::from_nanos(nanos))
 }
@@ -30,8 +42,10 @@ pub(crate) struct History(SmallVec<[Leg; 1]>);
 impl History {
     /// It is sent to that consumer.
     pub(crate) fn sent(&mut self, consumer: ConsumerId, now: Duration) {
-        let leg = Leg { consumer, sent: nanos(now), begun: NEVER, over: NEVER, reason: None, reached: Reached::Queued };
-        self.0.push(leg);
+        self.0.push(Leg::NEW);
+        if let Some(last) = self.0.last_mut() {
+            (last.consumer, last.sent) = (consumer, nanos(now));
+        }
     }
 
     /// A handler begins with it.

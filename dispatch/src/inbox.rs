@@ -1,14 +1,15 @@
 //! Driver: a consumer's process from inside: what is delivered to it, and the exit signals that concern it.
-use crate::consumer::{Answered, Open, Work};
+use crate::consumer::{Open, Work};
+use crate::failure::Failure;
 use crate::limits::UNLINKED;
-use crate::process::{ConsumerMessage, Process, Told};
+use crate::process::{ConsumerMessage, Process};
 use crate::record::Record;
 use colloquium_runtime::{Context, DormantLink, Exit, ExitReason, poll_charged};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -28,6 +29,9 @@ pub struct Deliveries<M, R> {
     /// Those that came while another was handled. No more than its room.
     queued: VecDeque<(Arc<Record<M, R>>, u32)>,
     stopping: bool,
+    /// What it has begun with, on the way to who asked for it; in two, so that neither is carried about with the other.
+    begun: Option<Arc<Record<M, R>>>,
+    attempt: u32,
     /// For the next delivery, in place of `process`.
     spare: Option<Arc<Process<M, R>>>,
     /// Links to conversations that are for nothing; no more than [`UNLINKED`].
@@ -56,8 +60,19 @@ enum Meaning {
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
     pub(crate) fn new(mut ctx: Context<ConsumerMessage<M, R>>, process: Arc<Process<M, R>>) -> Self {
-        ctx.trap_exits(|exit| ConsumerMessage(Told::Exit(exit)));
-        Self { ctx, process, queued: VecDeque::new(), stopping: false, spare: None, unlinked: Vec::new(), now: None }
+        let signalled = Arc::clone(&process);
+        ctx.trap_exits(move |exit| signalled.signalled(exit));
+        Self {
+            ctx,
+            process,
+            queued: VecDeque::new(),
+            stopping: false,
+            begun: None,
+            attempt: 0,
+            spare: None,
+            unlinked: Vec::new(),
+            now: None,
+        }
     }
 
     /// The next delivery, begun; `None` when the consumer is to stop.
@@ -66,45 +81,50 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
     ///
     /// Dropping the future loses no delivery.
     pub async fn next(&mut self) -> Option<Work<M, R>> {
-        let mut now = self.now.take();
-        loop {
-            if self.stopping {
-                return None;
-            }
-            while !self.queued.is_empty() {
-                let turn = poll_fn(|cx| {
-                    let turn = poll_charged(cx, |_| Poll::Ready(()));
-                    now = now.filter(|_| turn.is_ready());
-                    turn
-                });
-                turn.await;
+        self.begins().await;
+        self.begun()
+    }
+
+    /// Waits until it has begun with a delivery, which [`Deliveries::begun`] gives then and there, or is to stop.
+    pub(crate) async fn begins(&mut self) {
+        if let Err(reason) = poll_fn(|cx| self.poll_begins(cx)).await {
+            self.end(reason).await;
+        }
+    }
+
+    fn poll_begins(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), ExitReason>> {
+        while !self.stopping {
+            if !self.queued.is_empty() {
+                if poll_charged(cx, |_| Poll::Ready(())).is_pending() {
+                    self.now = None;
+                    return Poll::Pending;
+                }
                 if let Some((record, attempt)) = self.queued.pop_front()
-                    && let Some(work) = self.begin(record, attempt, now)
+                    && self.begin(record, attempt)
                 {
-                    return Some(work);
+                    break;
                 }
+                continue;
             }
-            let message = poll_fn(|cx| {
-                let polled = pin!(self.ctx.recv()).poll(cx);
-                if polled.is_pending() {
-                    now = None;
-                    self.unlink();
-                }
-                polled
-            });
-            match message.await.0 {
-                Told::Deliver(record, attempt) => {
-                    if let Some(work) = self.begin(record, attempt, now) {
-                        return Some(work);
+            let Poll::Ready(message) = pin!(self.ctx.recv()).poll(cx) else {
+                self.now = None;
+                self.unlink();
+                return Poll::Pending;
+            };
+            match message.record {
+                Some(record) => {
+                    if self.begin(record, message.attempt) {
+                        break;
                     }
                 }
-                Told::Exit(exit) => match self.meaning(&exit) {
+                None => match self.signal() {
                     Meaning::Nothing | Meaning::Cancel => {}
                     Meaning::Stop => self.stopping = true,
-                    Meaning::End(reason) => self.end(reason).await,
+                    Meaning::End(reason) => return Poll::Ready(Err(reason)),
                 },
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Up to `most` deliveries: waits for the first, and for the others no longer than `linger`. Empty when the consumer is to
@@ -134,21 +154,27 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
 
     /// Runs a handler to its end, and sees to exit signals meanwhile.
     /// `None` if it was stopped, since nobody wants what it makes.
-    pub(crate) async fn during<T>(&mut self, open: &Open<M, R>, handler: impl Future<Output = T>) -> Option<T> {
-        let mut handler = pin!(Some(handler));
+    pub(crate) async fn during<T>(
+        &mut self,
+        open: &Open<M, R>,
+        mut handler: Pin<&mut Option<impl Future<Output = T>>>,
+    ) -> Option<T> {
         let stops = open.stops();
         let fatal = poll_fn(|cx| {
-            if let Some(handler) = handler.as_mut().as_pin_mut() {
-                // Caught here, and not where the process ends: a panic takes its time with each function that it goes through.
-                match open.within(|| catch_unwind(AssertUnwindSafe(|| handler.poll(cx)))) {
-                    Ok(Poll::Ready(result)) => return Poll::Ready(Ok(Some(result))),
-                    Ok(Poll::Pending) => {}
-                    Err(payload) => {
-                        let reason = ExitReason::from_panic(payload);
-                        open.panicked(&reason);
-                        return Poll::Ready(Err(reason));
-                    }
+            // Caught here, and not where the process ends: a panic takes its time with each function that it goes through.
+            let running = handler.as_mut().as_pin_mut();
+            let polled = running.map(|running| open.within(|| catch_unwind(AssertUnwindSafe(|| running.poll(cx)))));
+            match polled {
+                Some(Ok(Poll::Ready(result))) => {
+                    handler.set(None);
+                    return Poll::Ready(Ok(Some(result)));
                 }
+                Some(Err(payload)) => {
+                    let reason = ExitReason::from_panic(payload);
+                    open.panicked(&reason);
+                    return Poll::Ready(Err(reason));
+                }
+                Some(Ok(Poll::Pending)) | None => {}
             }
             if stops && open.record.poll_cancelled(cx).is_ready() {
                 // Its closures on other threads are waited for: they were told by this.
@@ -162,9 +188,9 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
                     self.unlink();
                     return Poll::Pending;
                 };
-                match message.0 {
-                    Told::Deliver(record, attempt) => self.queued.push_back((record, attempt)),
-                    Told::Exit(exit) => match self.meaning(&exit) {
+                match message.record {
+                    Some(record) => self.queued.push_back((record, message.attempt)),
+                    None => match self.signal() {
                         Meaning::Nothing => {}
                         Meaning::Stop => self.stopping = true,
                         Meaning::Cancel => open.record.wake_handler(),
@@ -185,16 +211,33 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
         }
     }
 
-    fn begin(&mut self, record: Arc<Record<M, R>>, attempt: u32, now: Option<Duration>) -> Option<Work<M, R>> {
-        Work::begin(record, attempt, &self.process, &mut self.spare, now)
+    /// Begins with a delivery, unless it was withdrawn: [`Deliveries::begun`] is to follow.
+    fn begin(&mut self, record: Arc<Record<M, R>>, attempt: u32) -> bool {
+        let now = self.now.take().unwrap_or_else(|| record.group.runtime.stamp());
+        if !record.start(attempt, now) {
+            return false;
+        }
+        self.process.count_start();
+        if let Some(span) = &record.span {
+            span.record("attempt", attempt);
+        }
+        (self.begun, self.attempt) = (Some(record), attempt);
+        true
     }
 
-    /// A delivery was answered, here and now.
-    pub(crate) fn answered(&mut self, answered: Answered<M, R>) {
-        let Answered { at, process, unlinked } = answered;
-        self.now = Some(at);
-        self.spare = process;
-        self.unlinked.extend(unlinked);
+    /// What it has begun with just now.
+    #[inline(always)]
+    pub(crate) fn begun(&mut self) -> Option<Work<M, R>> {
+        let record = self.begun.take()?;
+        let process = self.spare.take().unwrap_or_else(|| Arc::clone(&self.process));
+        Some(Work::new(record, self.attempt, process))
+    }
+
+    /// Answers a delivery, here and now.
+    #[inline(always)]
+    pub(crate) fn answer(&mut self, open: Open<M, R>, result: Result<R, Failure>) {
+        let (now, process) = open.answer(result, |link| self.unlinked.push(link));
+        (self.now, self.spare) = (Some(now), process);
         if self.unlinked.len() >= UNLINKED {
             self.unlink();
         }
@@ -216,15 +259,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
     pub(crate) fn poll_beside(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Came<M, R>> {
         loop {
             let Poll::Ready(message) = pin!(self.ctx.recv()).poll(cx) else { return Poll::Pending };
-            match message.0 {
+            match message.record {
                 // It goes elsewhere when this process has ended.
-                Told::Deliver(..) if self.stopping => {}
-                Told::Deliver(record, attempt) => {
-                    if let Some(work) = self.begin(record, attempt, None) {
+                Some(_) if self.stopping => {}
+                Some(record) => {
+                    if self.begin(record, message.attempt)
+                        && let Some(work) = self.begun()
+                    {
                         return Poll::Ready(Came::Work(work));
                     }
                 }
-                Told::Exit(exit) => match self.meaning(&exit) {
+                None => match self.signal() {
                     Meaning::Nothing => {}
                     Meaning::Cancel => return Poll::Ready(Came::Cancel),
                     Meaning::End(reason) => return Poll::Ready(Came::End(reason)),
@@ -242,6 +287,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Deliveries<M, R> {
         self.process.follows.store(true, Ordering::Relaxed);
         self.ctx.untrap_exits();
         self.ctx.exit(reason).await;
+    }
+
+    /// What the exit signal means that is next.
+    fn signal(&self) -> Meaning {
+        self.process.signal().map_or(Meaning::Nothing, |exit| self.meaning(&exit))
     }
 
     fn meaning(&self, exit: &Exit) -> Meaning {

@@ -76,9 +76,9 @@ impl World {
         let mut all = Vec::new();
         for number in 0..messages {
             let mut slot = None;
-            let entered = yard.enter(request(number), number, false, NOW, |_, at, _| slot = Some(at));
+            let entered = yard.enter(request(number), number, false, NOW, |_, at, _| slot = Some(at), &mut None);
             let mut machine = Machine::new(terms);
-            let placed = matches!(entered, Entered::Out(_)) && machine.assigned();
+            let placed = matches!(entered, Entered::Out) && machine.assigned();
             let inner = Inner { machine, verdicts: Vec::new(), placed };
             all.push(Message { inner: Mutex::new(inner), slot: slot.expect("it is let in") });
         }
@@ -97,7 +97,8 @@ impl World {
     fn over(&self, message: usize, mut inner: MutexGuard<'_, Inner>, last: Last, finish: Finish) {
         inner.verdicts.extend(last.told);
         inner.placed = false;
-        let (ticket, _, grants) = self.yard().leave(self.messages[message].slot, finish, false, None, NOW);
+        let mut grants = Vec::new();
+        let (ticket, _) = self.yard().leave(self.messages[message].slot, finish, false, None, NOW, &mut grants);
         assert_eq!(ticket, message);
         drop(inner);
         self.grant(grants);
@@ -182,9 +183,9 @@ impl World {
         if inner.machine.phase() != Phase::Parked {
             return;
         }
-        let entered = self.yard().again(self.messages[message].slot, Choice::Any, Wish::default(), NOW);
+        let entered = self.yard().again(self.messages[message].slot, Choice::Any, Wish::default(), NOW, &mut None);
         match entered {
-            Entered::Out(_) => inner.placed = inner.machine.assigned(),
+            Entered::Out => inner.placed = inner.machine.assigned(),
             Entered::Waits => {}
             Entered::Routes | Entered::Refused(_) => panic!("there is a consumer"),
         }

@@ -7,16 +7,17 @@ use crate::seats::Occupant;
 use colloquium_runtime::{Address, Exit, Pid, Unwoken};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a consumer's process receives; only this crate makes any.
-pub struct ConsumerMessage<M, R>(pub(crate) Told<M, R>);
-
-pub(crate) enum Told<M, R> {
-    Deliver(Arc<Record<M, R>>, u32),
-    Exit(Exit),
+pub struct ConsumerMessage<M, R> {
+    /// What is delivered; nothing: the next of the process's exit signals, which stand elsewhere, so that this is two words.
+    pub(crate) record: Option<Arc<Record<M, R>>>,
+    /// The number of the delivery.
+    pub(crate) attempt: u32,
 }
 
 /// Written for each delivery, where the process runs; what stands beside them is read and counted where messages are dispatched.
@@ -38,12 +39,21 @@ pub(crate) struct Process<M, R> {
     /// Its supervisor wants it to end. Only this process writes and reads that.
     pub(crate) stopping: AtomicBool,
     orphans: Mutex<Vec<Pid>>,
+    /// For each there is a message without a delivery in the mailbox; the process takes both out.
+    exits: Mutex<VecDeque<Exit>>,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
     pub(crate) fn new(address: Address<ConsumerMessage<M, R>>) -> Self {
         let (follows, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { address, counts: CachePadded::default(), follows, stopping, orphans: Mutex::default() }
+        Self {
+            address,
+            counts: CachePadded::default(),
+            follows,
+            stopping,
+            orphans: Mutex::default(),
+            exits: Mutex::default(),
+        }
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -52,16 +62,18 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
 
     /// Sends a message. One that arrives and is not begun with comes back by the exit signal along the conversation's link.
     pub(crate) fn deliver(&self, record: Arc<Record<M, R>>, attempt: u32) {
-        if let Err(error) = self.address.send(ConsumerMessage(Told::Deliver(record, attempt)))
-            && let ConsumerMessage(Told::Deliver(record, _)) = error.into_message()
+        if let Err(error) = self.address.send(ConsumerMessage { record: Some(record), attempt })
+            && let Some(record) = error.into_message().record
         {
             record.undelivered(self.pid());
         }
     }
 
     /// The same, of a message whose conversation is dormant, which is linked to this by it. Whom to wake; `None` if it was not sent.
-    pub(crate) fn deliver_linked(&self, record: &Arc<Record<M, R>>, attempt: u32) -> Option<Unwoken> {
-        self.address.send_linked(ConsumerMessage(Told::Deliver(Arc::clone(record), attempt)), &**record).ok()
+    #[inline(always)]
+    pub(crate) fn deliver_linked(&self, record: &Arc<Record<M, R>>, attempt: u32, sent: &mut Unwoken) -> bool {
+        let message = ConsumerMessage { record: Some(Arc::clone(record)), attempt };
+        self.address.send_linked_into(message, &**record, sent).is_ok()
     }
 
     /// A conversation ends that is linked to this.
@@ -72,6 +84,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Process<M, R> {
     #[cfg(test)]
     pub(crate) fn orphans(&self) -> usize {
         self.orphans.lock().len()
+    }
+
+    /// An exit signal has come: the message that stands for it in the mailbox.
+    pub(crate) fn signalled(&self, exit: Exit) -> ConsumerMessage<M, R> {
+        self.exits.lock().push_back(exit);
+        ConsumerMessage { record: None, attempt: 0 }
+    }
+
+    /// The exit signal of the message that stands for one.
+    pub(crate) fn signal(&self) -> Option<Exit> {
+        self.exits.lock().pop_front()
     }
 
     /// Whether the exit is that of a conversation.

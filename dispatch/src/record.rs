@@ -25,7 +25,7 @@ use colloquium_runtime::{DormantLink, ExitReason, Origin, Pid};
 use colloquium_supervisor::{ChildrenSet, DormantSeat};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use tracing::Span;
@@ -51,7 +51,7 @@ pub(crate) struct Record<M, R> {
     /// Handlers' closures that run on threads for blocking work; see `record/blocking.rs`.
     blocking: AtomicU32,
     /// The caller has probably been told: written under the lock, and read without it to guess what is to be done there.
-    told: AtomicBool,
+    told: AtomicU32,
     /// Its conversation, as a process.
     origin: Origin,
     inner: Mutex<Inner<M, R>>,
@@ -154,7 +154,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             id: AtomicU64::new(0),
             slot: AtomicUsize::new(usize::MAX),
             blocking: AtomicU32::new(0),
-            told: AtomicBool::new(false),
+            told: AtomicU32::new(0),
             span,
             origin: Origin::new(),
             under,
@@ -199,14 +199,20 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The handler of that assignment has completed. The conversation, if it is dormant: its consumer's link to it is worth nothing.
-    pub(crate) fn completed(self: &Arc<Self>, attempt: u32, output: R, now: Duration) -> Option<DormantLink> {
+    #[inline(always)]
+    pub(crate) fn completed(
+        self: &Arc<Self>,
+        attempt: u32,
+        output: R,
+        now: Duration,
+        unlinked: impl FnOnce(DormantLink),
+    ) {
         let mut inner = self.inner.lock();
         if !inner.is_started(attempt) {
             drop(inner);
             drop(output);
-            return None;
+            return;
         }
-        let mut unlinked = None;
         inner.history.over(Reached::Completed, None, now);
         let timing = inner.history.timing(now);
         let next = inner.machine.completed();
@@ -219,15 +225,17 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             && last.dead.is_none()
             && self.is_plain()
         {
-            unlinked = inner.unlink(&self.origin).map(|pid| self.origin.link(pid));
-            self.finish_plainly(inner, last, Deferred { finish: Finish::Completed, dead: false, timing, now });
+            let link = inner.unlink(&self.origin).map(|dormant| self.origin.link(dormant));
+            self.finish_plainly(inner, last, &Deferred { finish: Finish::Completed, dead: false, timing, now });
+            if let Some(link) = link {
+                unlinked(link);
+            }
         } else {
             let mut act = Act { now: Some(now), timing, ..Act::NONE };
             inner.follow(next, Finish::Completed, &mut act);
             self.run(inner, act);
         }
         drop(output);
-        unlinked
     }
 
     /// The handler of that assignment has returned without completing.
@@ -338,12 +346,23 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
+    /// It goes out to that place, if it is to go anywhere: the number of the delivery.
     fn assign(&mut self, place: Assigned<M, R>, now: Duration) -> Option<u32> {
+        if self.machine.phase() != Phase::Parked {
+            return None;
+        }
+        self.place = Some(place);
+        self.go_out(now)
+    }
+
+    /// As [`Inner::assign`], to the place that it has.
+    #[inline(always)]
+    fn go_out(&mut self, now: Duration) -> Option<u32> {
+        let consumer = self.place.as_ref()?.consumer;
         if !self.machine.assigned() {
             return None;
         }
-        self.history.sent(place.consumer, now);
-        self.place = Some(place);
+        self.history.sent(consumer, now);
         self.interrupted = None;
         self.attempt += 1;
         Some(self.attempt)

@@ -1,5 +1,5 @@
 //! Driver: consumers before they join a group, and the process that each becomes.
-use crate::consumer::{Consumer, Delivery, returned};
+use crate::consumer::{Consumer, Delivery, Work, returned};
 use crate::failure::Failure;
 use crate::group::Group;
 use crate::inbox::Deliveries;
@@ -12,7 +12,7 @@ use colloquium_supervisor::{Backoff, ChildBuilder, ChildSpec, Ready, Restart};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -128,18 +128,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> fmt::Debug for ConsumerRegistr
 }
 
 async fn serve<C: Consumer>(mut inbox: Deliveries<C::Message, C::Output>, mut consumer: C) -> ExitReason {
-    while let Some(work) = inbox.next().await {
-        let (delivery, open) = work.split();
-        let result = inbox.during(&open, consumer.handle(delivery)).await;
-        match result {
-            Some(result) => {
-                let answered = open.answer(result);
-                inbox.answered(answered);
-            }
+    loop {
+        inbox.begins().await;
+        let Some((delivery, open)) = inbox.begun().map(Work::split) else { return ExitReason::Shutdown };
+        let handler = pin!(Some(consumer.handle(delivery)));
+        match inbox.during(&open, handler).await {
+            Some(result) => inbox.answer(open, result),
             None => open.stopped(),
         }
     }
-    ExitReason::Shutdown
 }
 
 async fn serve_by<M, R, F, Fut>(mut inbox: Deliveries<M, R>, function: F) -> ExitReason
@@ -149,18 +146,15 @@ where
     F: Fn(Delivery<M>) -> Fut,
     Fut: Future<Output = Result<R, Failure>>,
 {
-    while let Some(work) = inbox.next().await {
-        let (delivery, open) = work.split();
-        let result = inbox.during(&open, function(delivery)).await;
-        match result {
-            Some(result) => {
-                let answered = open.answer(result);
-                inbox.answered(answered);
-            }
+    loop {
+        inbox.begins().await;
+        let Some((delivery, open)) = inbox.begun().map(Work::split) else { return ExitReason::Shutdown };
+        let handler = pin!(Some(function(delivery)));
+        match inbox.during(&open, handler).await {
+            Some(result) => inbox.answer(open, result),
             None => open.stopped(),
         }
     }
-    ExitReason::Shutdown
 }
 
 /// The child that a consumer is to its supervisor. Its health is the group's business, so that the supervisor starts it again at

@@ -20,10 +20,9 @@ use crate::slots::{SlotNumber, Slots};
 use crate::view::{ConsumerId, GroupTotals};
 use crate::waiting_room::{WaitingRoom, Wish};
 use colloquium_runtime::Pid;
-use entry::{At, Entry, Plan};
+use entry::{At, Entries, Entry, Plan};
 use pids::Pids;
 use quay::Quay;
-use slab::Slab;
 use std::time::Duration;
 
 /// What a group was told about waiting.
@@ -51,8 +50,8 @@ pub(crate) struct Grant<T, A> {
 
 /// What asking for a place came to.
 #[derive(Debug)]
-pub(crate) enum Entered<A> {
-    Out(Place<A>),
+pub(crate) enum Entered {
+    Out,
     Waits,
     /// It is in, and its conversation is to ask.
     Routes,
@@ -104,7 +103,7 @@ pub(crate) struct Yard<T, A> {
     pub(crate) paused: bool,
     /// It is to look earlier than it means to, and was not told yet.
     hastened: bool,
-    entries: Slab<Entry<T>>,
+    entries: Entries<T>,
     pub(crate) seats: Seats<A>,
     coming: Box<Coming>,
     going: Box<Going>,
@@ -136,7 +135,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             bounds,
             seats: Seats::new(),
             pids: Pids::default(),
-            entries: Slab::new(),
+            entries: Entries::new(),
             plans: Vec::new(),
             room: WaitingRoom::default(),
             lanes: Lanes::default(),
@@ -181,13 +180,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         routes_itself: bool,
         now: Duration,
         number: impl FnOnce(&T, usize, u64),
-    ) -> Entered<A> {
+        place: &mut Option<Place<A>>,
+    ) -> Entered {
         let request = Request { slot: request.slot.filter(|slot| self.slots.spend(*slot)), ..request };
         if let Some(refusal) = self.refusal(request.caller) {
             return Entered::Refused(refusal);
         }
         let wish = Wish::default();
-        let slot = self.entries.vacant_key();
+        let slot = self.entries.vacant_slot();
         let held = request.key.is_some_and(|key| self.lanes.is_taken(key));
         let chosen = if held || routes_itself { Chosen::Wait(wish) } else { self.pick(request.choice, wish) };
         // Whether there is room for it, and whether it has to wait, shows when it has been routed.
@@ -210,7 +210,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         self.coming.into.add(now);
         let id = request.id.unwrap_or_else(|| self.number());
         number(&ticket, slot, id);
-        self.entries.insert(Entry { ticket, id, entered: now, at, moored: false, keyed: request.key.is_some() });
+        self.entries.insert(ticket, Entry { id, entered: now, at, moored: false, keyed: request.key.is_some() });
         let plan = Plan {
             key: request.key,
             deadline: request.deadline,
@@ -221,12 +221,12 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             routes_itself,
             admitted,
         };
-        match self.plans.get_mut(slot) {
-            Some(last) => *last = plan,
-            None => self.plans.push(plan),
-        }
+        self.note(slot, plan);
         let entered = match chosen {
-            Chosen::At(position) => Entered::Out(self.give(slot, position)),
+            Chosen::At(position) => {
+                *place = Some(self.give(slot, position));
+                Entered::Out
+            }
             Chosen::Wait(_) if !admitted => Entered::Routes,
             Chosen::Wait(wish) if at == At::Parked => {
                 self.wait(slot, wish, now);
@@ -240,6 +240,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         };
         self.hasten(due);
         entered
+    }
+
+    #[inline(always)]
+    fn note(&mut self, slot: usize, plan: Plan) {
+        match self.plans.get_mut(slot) {
+            Some(last) => *last = plan,
+            None => self.plans.push(plan),
+        }
     }
 
     /// The keeper is to look by then.
@@ -268,6 +276,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     }
 
     /// Takes a place at a consumer that has room.
+    #[inline(always)]
     fn give(&mut self, slot: usize, position: usize) -> Place<A> {
         let probe = self.breaker.pass() == Pass::Probe;
         self.coming.delivered += 1;
@@ -286,7 +295,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     }
 
     /// A message that is in, and with its conversation, is to go out again.
-    pub(crate) fn again(&mut self, slot: usize, choice: Choice, wish: Wish, now: Duration) -> Entered<A> {
+    pub(crate) fn again(
+        &mut self,
+        slot: usize,
+        choice: Choice,
+        wish: Wish,
+        now: Duration,
+        place: &mut Option<Place<A>>,
+    ) -> Entered {
         if let Some(refusal) = self.refusal(None) {
             return Entered::Refused(refusal);
         }
@@ -297,7 +313,10 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         match chosen {
             Chosen::Unknown => Entered::Refused(Refusal::Unknown),
             _ if unpromised && self.turns_away(chosen, now) => Entered::Refused(self.overloaded(now)),
-            Chosen::At(position) => Entered::Out(self.give(slot, position)),
+            Chosen::At(position) => {
+                *place = Some(self.give(slot, position));
+                Entered::Out
+            }
             Chosen::Wait(wish) => {
                 self.wait(slot, wish, now);
                 self.hasten(now.saturating_add(self.bounds.max_wait));
@@ -324,54 +343,25 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         hold: bool,
         timing: Option<Timing>,
         now: Duration,
-    ) -> (T, bool, Grants<T, A>) {
-        let mut grants = Vec::new();
-        self.leave_place(slot, finish, now, &mut grants);
-        let entry = self.entries.remove(slot);
-        let moored = self.unmoor(entry.moored);
+        grants: &mut Grants<T, A>,
+    ) -> (T, bool) {
+        self.leave_place(slot, finish, now, grants);
+        let ticket = self.entries.remove(slot);
+        let Entry { entered, at, moored, keyed, .. } = self.entries[slot];
+        self.unmoor(moored);
         if let Some(timing) = timing
-            && self.going.completed(entry.entered, timing, now)
+            && self.going.completed(entered, timing, now)
         {
             self.counted.count(&mut self.going);
         }
-        if entry.keyed
-            && let Some(key) = self.plans[slot].key
-        {
-            if entry.at == At::Lane {
+        if keyed && let Some(key) = self.plans[slot].key {
+            if at == At::Lane {
                 self.lanes.leave(key, slot);
             } else if let Some(next) = self.lanes.release(key, hold) {
-                self.go_on(next, now, &mut grants);
+                self.go_on(next, now, grants);
             }
         }
-        (entry.ticket, moored, grants)
-    }
-
-    /// The key is another message's now.
-    fn go_on(&mut self, slot: usize, now: Duration, grants: &mut Grants<T, A>) {
-        let choice = self.plans[slot].choice;
-        let choice = if let Choice::To(id) = choice { self.known(id) } else { choice };
-        self.entries[slot].at = At::Parked;
-        if self.plans[slot].routes_itself {
-            grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place: None });
-            return;
-        }
-        match self.pick(choice, Wish::default()) {
-            Chosen::At(position) => {
-                let place = Some(self.give(slot, position));
-                grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
-            }
-            Chosen::Wait(wish) => {
-                let since = self.plans[slot].since;
-                self.wait(slot, wish, now);
-                self.plans[slot].since = since;
-            }
-            Chosen::Unknown => self.wait(slot, Wish::default(), now),
-        }
-    }
-
-    /// The one that was chosen may have left while the message waited.
-    fn known(&self, id: ConsumerId) -> Choice {
-        if self.seats.get(id).is_some_and(super::seats::Seat::is_wanted) { Choice::To(id) } else { Choice::Any }
+        (ticket, moored)
     }
 
     fn leave_place(&mut self, slot: usize, finish: Finish, now: Duration, grants: &mut Grants<T, A>) {
@@ -476,7 +466,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
             let Some(offer) = self.seats.offer(position) else { return };
             let Some((slot, _)) = self.room.offer(offer) else { return };
             let place = Some(self.give(slot, position));
-            grants.push(Grant { ticket: self.entries[slot].ticket.clone(), place });
+            grants.push(Grant { ticket: self.entries.ticket(slot).clone(), place });
         }
     }
 

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 thread_local! {
-    static CURRENT: Cell<Option<Inherited>> = const { Cell::new(None) };
+    static CURRENT: Current = const { Current::new() };
 }
 
 /// What work that is being done hands on to the calls and dispatches that it makes: the time until which anybody wants its
@@ -46,13 +46,14 @@ impl Inherited {
     #[inline]
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.get()
+        CURRENT.with(Current::get)
     }
 
     /// Runs `act`, which is to be one poll, within this.
     #[inline]
     pub fn within<T>(self, act: impl FnOnce() -> T) -> T {
-        let _outer = Outer(CURRENT.replace(Some(self)));
+        let _outer = Outer(Self::current().map(Box::new));
+        CURRENT.with(|current| current.set(Some(self)));
         act()
     }
 
@@ -76,12 +77,40 @@ impl Inherited {
     }
 }
 
+/// Each part by itself, so that it goes where it is to stand and is not carried there with the others.
+struct Current {
+    process: Cell<Option<Pid>>,
+    deadline: Cell<Duration>,
+    id: Cell<u64>,
+}
+
+impl Current {
+    const fn new() -> Self {
+        Self { process: Cell::new(None), deadline: Cell::new(Duration::ZERO), id: Cell::new(0) }
+    }
+
+    #[inline]
+    fn get(&self) -> Option<Inherited> {
+        let process = self.process.get()?;
+        Some(Inherited { process, deadline: self.deadline.get(), id: self.id.get() })
+    }
+
+    #[inline]
+    fn set(&self, inherited: Option<Inherited>) {
+        let Some(Inherited { process, deadline, id }) = inherited else { return self.process.set(None) };
+        self.process.set(Some(process));
+        self.deadline.set(deadline);
+        self.id.set(id);
+    }
+}
+
 /// What there was before; also when the poll panics.
-struct Outer(Option<Inherited>);
+struct Outer(Option<Box<Inherited>>);
 
 impl Drop for Outer {
     #[inline]
     fn drop(&mut self) {
-        CURRENT.set(self.0);
+        let outer = self.0.take().map(|outer| *outer);
+        CURRENT.with(|current| current.set(outer));
     }
 }

@@ -1,6 +1,6 @@
 //! Driver: dispatches that are under way, as futures of their outcomes.
 use super::{Dispatch, begin};
-use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
+use crate::outcome::{DispatchError, DispatchOutcome};
 use crate::record::{Record, Told};
 use colloquium_runtime::poll_charged;
 use std::future::{Future, IntoFuture};
@@ -8,55 +8,48 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// Where a dispatch stands, for its caller.
-pub(super) enum State<M: Send + Sync + 'static, R: Send + 'static> {
-    /// Whether dropping it cancels.
-    Begun(Arc<Record<M, R>>, bool),
-    Refused(Option<DispatchError<M>>),
+/// Where a dispatch stands, for its caller. Dropped before there is an outcome, it cancels.
+pub(super) struct State<M: Send + Sync + 'static, R: Send + 'static>(Stage<M, R>);
+
+enum Stage<M, R> {
+    Begun(Arc<Record<M, R>>),
+    Refused(DispatchError<M>),
     Over,
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> State<M, R> {
+    pub(super) fn begun(record: Arc<Record<M, R>>) -> Self {
+        Self(Stage::Begun(record))
+    }
+
+    pub(super) fn refused(error: DispatchError<M>) -> Self {
+        Self(Stage::Refused(error))
+    }
+
     /// Whoever finds outcomes and refusals ready all the time lets others run.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<DispatchOutcome<Option<R>>, DispatchError<M>>> {
-        poll_charged(cx, |cx| self.poll_uncharged(cx))
-    }
-
-    fn poll_uncharged(&mut self, cx: &Context<'_>) -> Poll<Result<DispatchOutcome<Option<R>>, DispatchError<M>>> {
-        let told = match self {
-            Self::Begun(record, _) => ready!(record.poll(cx)),
-            Self::Refused(error) => {
-                let error = error.take().expect("polled after it was ready");
-                *self = Self::Over;
-                return Poll::Ready(Err(error));
-            }
-            Self::Over => panic!("polled after it was ready"),
+    #[inline(always)]
+    fn poll<O>(&mut self, cx: &mut Context<'_>, take: impl FnOnce(&mut Option<R>) -> O) -> Poll<Told<M, O>> {
+        let Stage::Begun(record) = &self.0 else {
+            return poll_charged(cx, |_| Poll::Ready(())).map(|()| Err(self.refusal()));
         };
-        let Self::Begun(record, cancels) = self else { unreachable!("it was") };
-        *cancels = false;
-        let result = result(record, told);
-        *self = Self::Over;
-        Poll::Ready(result)
+        let inner = ready!(poll_charged(cx, |cx| record.poll_told(cx)));
+        let told = record.take_told(inner, take);
+        self.0 = Stage::Over;
+        Poll::Ready(told)
     }
-}
 
-fn result<M, R>(record: &Record<M, R>, told: Told<R>) -> Result<DispatchOutcome<Option<R>>, DispatchError<M>> {
-    match told {
-        Told::Delivered { to: delivered_to, attempts, reroutes, output } => {
-            Ok(DispatchOutcome { delivered_to, attempts, reroutes, output })
-        }
-        Told::Failed(kind, attempts) => {
-            debug_assert!(
-                kind != DispatchErrorKind::MaybeCompleted || attempts.iter().any(|a| a.reached == Reached::Started)
-            );
-            Err(DispatchError::new(kind, Arc::clone(&record.message), attempts, None))
+    #[cold]
+    fn refusal(&mut self) -> DispatchError<M> {
+        match std::mem::replace(&mut self.0, Stage::Over) {
+            Stage::Refused(error) => error,
+            Stage::Begun(_) | Stage::Over => panic!("polled after it was ready"),
         }
     }
 }
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Drop for State<M, R> {
     fn drop(&mut self) {
-        if let Self::Begun(record, true) = self {
+        if let Stage::Begun(record) = &self.0 {
             record.give_up(true);
         }
     }
@@ -71,8 +64,7 @@ pub struct Conversation<M: Send + Sync + 'static, R: Send + 'static>(pub(super) 
 impl<M: Send + Sync + 'static, R: Send + 'static> Conversation<M, R> {
     /// Lets it go on by itself; nobody learns of the outcome, but for dead letters.
     pub fn detach(mut self) {
-        if let State::Begun(record, cancels) = &mut self.0 {
-            *cancels = false;
+        if let Stage::Begun(record) = std::mem::replace(&mut self.0.0, Stage::Over) {
             record.give_up(false);
         }
     }
@@ -84,13 +76,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Future for Conversation<M, R> 
     type Output = Result<DispatchOutcome<R>, DispatchError<M>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|result| {
-            result.map(|outcome| {
-                let DispatchOutcome { delivered_to, attempts, reroutes, output } = outcome;
-                let output = output.expect("a completed dispatch has an output");
-                DispatchOutcome { delivered_to, attempts, reroutes, output }
-            })
-        })
+        self.0.poll(cx, |output| output.take().expect("a completed dispatch has an output"))
     }
 }
 
@@ -138,9 +124,7 @@ impl<'a, M: Send + Sync + 'static, R: Send + 'static> IntoFuture for Accept<'a, 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let mut state = begin(self.0, true);
-            let outcome = std::future::poll_fn(|cx| state.poll(cx)).await?;
-            let DispatchOutcome { delivered_to, attempts, reroutes, .. } = outcome;
-            Ok(DispatchOutcome { delivered_to, attempts, reroutes, output: () })
+            std::future::poll_fn(|cx| state.poll(cx, |_| ())).await
         })
     }
 }

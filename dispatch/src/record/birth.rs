@@ -11,7 +11,7 @@ use crate::converse::converse;
 use crate::outcome::DispatchErrorKind;
 use crate::yard::quay::Moored;
 use crate::yard::{Entered, Refusal, Request};
-use colloquium_runtime::{Dormant, Handle, Origin, Peer, Pid};
+use colloquium_runtime::{Dormant, Handle, Origin, Peer, Pid, Unwoken};
 use colloquium_supervisor::{ChildrenSet, DormantSeat, JoinError};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -65,7 +65,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let (entered, moored, hastened) = {
             let mut yard = self.group.yard();
             let number = |record: &Arc<Self>, slot, id| record.set_slot(slot, id);
-            let entered = yard.enter(request, Arc::clone(self), routes_itself, now, number);
+            let entered = yard.enter(request, Arc::clone(self), routes_itself, now, number, &mut inner.place);
             let moored = if matches!(entered, Entered::Refused(_)) || self.under.is_some() {
                 Moored::No
             } else {
@@ -73,43 +73,41 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             };
             (entered, moored, yard.take_hastened())
         };
-        let (place, routes) = match entered {
-            Entered::Out(place) => (Some(place), false),
-            Entered::Waits => (None, false),
-            Entered::Routes => (None, true),
-            Entered::Refused(refusal) => {
-                drop(inner);
-                self.group.hasten(hastened);
-                return Err(refusal);
-            }
-        };
+        if let Entered::Refused(refusal) = entered {
+            drop(inner);
+            self.group.hasten(hastened);
+            return Err(refusal);
+        }
+        let routes = matches!(entered, Entered::Routes);
         let failed;
-        let (mut sent, mut undelivered) = (None, None);
-        match self.spawn(moored) {
-            Ok((pid, seat)) => {
-                (inner.conversation, inner.seat) = (Some(pid), Some(seat));
+        // Wakes the consumer when this returns: the record is not locked any more then.
+        let mut sent = Unwoken::default();
+        let mut undelivered = None;
+        match self.spawn(moored, &mut inner) {
+            Ok(()) => {
                 // Whoever shuts the runtime down finds what is in a berth; what is there too late sees that here.
                 let late = matches!(moored, Moored::At(_)) && self.group.runtime.is_closing();
                 failed = late.then_some(DispatchErrorKind::NotStarted);
                 if routes {
                     inner.todo = Todo::Route { alone: false };
                 }
-                if let Some(place) = place.filter(|_| !late)
-                    && let Some(attempt) = inner.assign(place, now)
+                if !late
+                    && let Some(attempt) = inner.go_out(now)
                     && let Some(place) = &inner.place
                 {
-                    sent = place.occupant.deliver_linked(self, attempt);
-                    undelivered = sent.is_none().then(|| place.occupant.pid());
-                    (inner.placed, inner.linked) = (true, sent.is_some());
+                    let delivered = place.occupant.deliver_linked(self, attempt, &mut sent);
+                    undelivered = (!delivered).then(|| place.occupant.pid());
+                    (inner.placed, inner.linked) = (true, delivered);
                 }
             }
             Err(JoinError::Closed) => failed = Some(DispatchErrorKind::Closed),
             Err(_) => failed = Some(DispatchErrorKind::NotStarted),
         }
         drop(inner);
-        drop(sent);
         self.group.hasten(hastened);
         if let Some(kind) = failed {
+            let unused = self.inner.lock().place.take();
+            drop(unused);
             self.decide(kind);
         } else if routes {
             self.rouse();
@@ -124,11 +122,15 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
     }
 
     /// The conversation, unless it is there already.
-    fn spawn(self: &Arc<Self>, moored: Moored) -> Result<(Pid, DormantSeat), JoinError> {
-        match moored {
-            Moored::At(pid) => Ok((pid, self.set().rostered())),
-            Moored::Wanting | Moored::No => self.set().spawn_dormant(self),
+    #[inline(always)]
+    fn spawn(self: &Arc<Self>, moored: Moored, inner: &mut Inner<M, R>) -> Result<(), JoinError> {
+        if let Moored::At(pid) = moored {
+            (inner.conversation, inner.seat) = (Some(pid), Some(self.set().rostered()));
+        } else {
+            let (pid, seat) = self.set().spawn_dormant(self)?;
+            (inner.conversation, inner.seat) = (Some(pid), Some(seat));
         }
+        Ok(())
     }
 
     /// Gives the conversation its body, if it has had none and is there; false if not.
@@ -206,10 +208,19 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
 
     /// The conversation that ends now: one that had a berth has ended when its message left the yard. Its link may be left to be
     /// seen to also if somebody has just taken its seat: who was to give it a body does not find it any more.
+    #[inline]
     pub(crate) fn parting(&mut self, parting: Option<Parting<M, R>>, moored: bool) -> Option<Parting<M, R>> {
         if !moored {
             return parting;
         }
+        if parting.is_none() && !self.linked {
+            (self.conversation, self.seat) = (None, None);
+            return None;
+        }
+        self.parting_linked(parting)
+    }
+
+    fn parting_linked(&mut self, parting: Option<Parting<M, R>>) -> Option<Parting<M, R>> {
         let mut parting = parting.or_else(|| self.part())?;
         if std::mem::take(&mut self.linked) && parting.linked.is_none() {
             parting.linked = self.place.take();
@@ -218,6 +229,11 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
     }
 
     /// The conversation, to be ended.
+    /// The conversation has not been taken out.
+    pub(super) fn is_there(&self) -> bool {
+        self.conversation.is_some()
+    }
+
     pub(super) fn part(&mut self) -> Option<Parting<M, R>> {
         let conversation = self.conversation.take()?;
         let seat = self.seat.take();

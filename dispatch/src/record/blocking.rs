@@ -33,14 +33,14 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
         let (deferred, handler) = (inner.deferred.take(), inner.handler.take());
         let mut settled = Settled::default();
         if let Some(deferred) = deferred.as_deref() {
-            settled = self.group.leave(self.slot(), *deferred, Vec::new());
+            self.group.leave(self.slot(), deferred, &mut settled);
         }
         let moored = settled.moored;
         let parting = inner.parting(None, moored);
         let routes = matches!(inner.todo, Todo::Route { .. } | Todo::Pause { .. });
         let conversation = if routes { inner.conversation } else { None };
         drop(inner);
-        self.group.finish(settled, deferred.is_some());
+        self.group.finish(&mut settled, deferred.is_some());
         if let Some(parting) = parting {
             self.part(parting, moored);
         }

@@ -6,7 +6,7 @@ use crate::conversation::Phase;
 use crate::routing::Choice;
 use crate::waiting_room::Wish;
 use crate::yard::Entered;
-use colloquium_runtime::ExitReason;
+use colloquium_runtime::{ExitReason, Unwoken};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,18 +41,21 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             return;
         }
         let now = self.group.runtime.stamp();
-        let (entered, hastened) = self.group.again(self.slot(), choice, wish, now);
-        let (mut sent, mut undelivered, mut nudge) = (None, None, None);
+        let mut place = None;
+        let (entered, hastened) = self.group.again(self.slot(), choice, wish, now, &mut place);
+        // Wakes the consumer when this returns: the record is not locked any more then.
+        let mut sent = Unwoken::default();
+        let (mut undelivered, mut nudge) = (None, None);
         let refused = match entered {
-            Entered::Out(place) => {
-                let attempt = inner.assign(place, now);
+            Entered::Out => {
+                let attempt = place.and_then(|place| inner.assign(place, now));
                 let latent = !from_body && inner.seat.is_some() && !self.origin.is_made();
                 if let Some(attempt) = attempt.filter(|_| latent)
                     && let Some(place) = &inner.place
                 {
-                    sent = place.occupant.deliver_linked(self, attempt);
-                    undelivered = sent.is_none().then(|| place.occupant.pid());
-                    inner.linked = sent.is_some();
+                    let delivered = place.occupant.deliver_linked(self, attempt, &mut sent);
+                    undelivered = (!delivered).then(|| place.occupant.pid());
+                    inner.linked = delivered;
                 } else if attempt.is_some() {
                     inner.todo = Todo::Forward;
                     nudge = inner.conversation.filter(|_| !from_body);
@@ -63,7 +66,6 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             Entered::Refused(refusal) => Some(refusal.kind()),
         };
         drop(inner);
-        drop(sent);
         self.group.hasten(hastened);
         if let Some(kind) = refused {
             self.decide(kind);

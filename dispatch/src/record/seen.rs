@@ -1,8 +1,8 @@
 //! Shared: the record as those see it who wait for something: the caller for its outcome, the handler for being cancelled.
 use super::{Inner, Record};
 use crate::conversation::Verdict;
-use crate::outcome::{Attempt, DispatchErrorKind, Reroutes};
-use crate::view::ConsumerId;
+use crate::outcome::{DispatchError, DispatchErrorKind, DispatchOutcome, Reached};
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -22,13 +22,12 @@ pub(crate) fn remember(known: &mut Option<Waker>, waker: &Waker, fresh: &mut Opt
 }
 
 /// What the caller gets.
-pub(crate) enum Told<R> {
-    Delivered { to: ConsumerId, attempts: u32, reroutes: Reroutes, output: Option<R> },
-    Failed(DispatchErrorKind, Vec<Attempt>),
-}
+pub(crate) type Told<M, O> = Result<DispatchOutcome<O>, DispatchError<M>>;
 
 impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
-    pub(crate) fn poll(self: &Arc<Self>, cx: &Context<'_>) -> Poll<Told<R>> {
+    /// Waits until there is an outcome; the record is still locked then, for [`Record::take_told`].
+    #[inline]
+    pub(crate) fn poll_told(&self, cx: &Context<'_>) -> Poll<MutexGuard<'_, Inner<M, R>>> {
         // Who will wait, as it seems, has the clone ready, and need not come back with it.
         let mut fresh = if self.seems_told() { None } else { Some(cx.waker().clone()) };
         let mut inner = self.inner.lock();
@@ -41,22 +40,68 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
             fresh = Some(cx.waker().clone());
             inner = self.inner.lock();
         }
-        let told = inner.take_told();
+        // Dropped without the lock.
+        if fresh.is_some() {
+            drop(inner);
+            drop(fresh);
+            inner = self.inner.lock();
+        }
+        Poll::Ready(inner)
+    }
+
+    /// The outcome; `take` says what of the output is wanted, and runs under the lock.
+    #[inline(always)]
+    pub(crate) fn take_told<O>(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner<M, R>>,
+        take: impl FnOnce(&mut Option<R>) -> O,
+    ) -> Told<M, O> {
+        let delivered_to = match (inner.told, inner.history.last()) {
+            (Some(Verdict::Delivered), Some(delivered_to)) => delivered_to,
+            (Some(Verdict::Delivered), None) => unreachable!("somebody has completed it"),
+            (None, _) => unreachable!("there is an outcome"),
+            (Some(Verdict::Failed(kind)), _) => return Err(self.take_failed(inner, kind)),
+        };
+        let (attempts, reroutes) = (inner.machine.started(), inner.history.reroutes());
+        let output = take(&mut inner.output);
+        self.unattend(inner);
+        Ok(DispatchOutcome { delivered_to, attempts, reroutes, output })
+    }
+
+    #[cold]
+    fn take_failed(self: &Arc<Self>, inner: MutexGuard<'_, Inner<M, R>>, kind: DispatchErrorKind) -> DispatchError<M> {
+        let attempts = inner.history.attempts();
+        debug_assert!(
+            kind != DispatchErrorKind::MaybeCompleted || attempts.iter().any(|a| a.reached == Reached::Started)
+        );
+        self.unattend(inner);
+        DispatchError::new(kind, Arc::clone(&self.message), attempts, None)
+    }
+
+    /// The caller is gone, or knows what he wanted to know.
+    #[inline(always)]
+    fn unattend(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner<M, R>>) {
         inner.attended = false;
-        let parting = if inner.machine.is_over() { inner.part() } else { None };
+        if inner.is_there() && inner.machine.is_over() {
+            return self.part_from_caller(inner);
+        }
+        drop(inner);
+    }
+
+    fn part_from_caller(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner<M, R>>) {
+        let parting = inner.part();
         drop(inner);
         if let Some(parting) = parting {
             self.part(parting, false);
         }
-        Poll::Ready(told)
     }
 
     pub(crate) fn note_told(&self) {
-        self.told.store(true, Ordering::Relaxed);
+        self.told.store(1, Ordering::Relaxed);
     }
 
     fn seems_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed)
+        self.told.load(Ordering::Relaxed) != 0
     }
 
     /// The caller does not wait for the outcome any more; unless the dispatch is to go on by itself, it is cancelled.
@@ -109,20 +154,5 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Record<M, R> {
 
     pub(crate) fn is_over(&self) -> bool {
         self.inner.lock().machine.is_over()
-    }
-}
-
-impl<M: Send + Sync + 'static, R: Send + 'static> Inner<M, R> {
-    fn take_told(&mut self) -> Told<R> {
-        match (self.told, self.history.last()) {
-            (Some(Verdict::Delivered), Some(to)) => {
-                let attempts = self.machine.started();
-                let reroutes = self.history.reroutes();
-                Told::Delivered { to, attempts, reroutes, output: self.output.take() }
-            }
-            (Some(Verdict::Failed(kind)), _) => Told::Failed(kind, self.history.attempts()),
-            (Some(Verdict::Delivered), None) => unreachable!("somebody has completed it"),
-            (None, _) => unreachable!("there is an outcome"),
-        }
     }
 }

@@ -1,8 +1,10 @@
 //! Pure: what the consumers' comings and goings, and the time, do to a group's yard.
-use super::{At, Grants, Yard};
+use super::{At, Grant, Grants, Yard};
 use crate::revival::{Ended, Health, Revival};
-use crate::seats::Occupant;
+use crate::routing::Choice;
+use crate::seats::{Chosen, Occupant, Seat};
 use crate::view::ConsumerId;
+use crate::waiting_room::Wish;
 use std::time::Duration;
 
 impl<T: Clone, A: Occupant> Yard<T, A> {
@@ -106,6 +108,34 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         (fresh, grants)
     }
 
+    /// The key is another message's now.
+    pub(super) fn go_on(&mut self, slot: usize, now: Duration, grants: &mut Grants<T, A>) {
+        let choice = self.plans[slot].choice;
+        let choice = if let Choice::To(id) = choice { self.known(id) } else { choice };
+        self.entries[slot].at = At::Parked;
+        if self.plans[slot].routes_itself {
+            grants.push(Grant { ticket: self.entries.ticket(slot).clone(), place: None });
+            return;
+        }
+        match self.pick(choice, Wish::default()) {
+            Chosen::At(position) => {
+                let place = Some(self.give(slot, position));
+                grants.push(Grant { ticket: self.entries.ticket(slot).clone(), place });
+            }
+            Chosen::Wait(wish) => {
+                let since = self.plans[slot].since;
+                self.wait(slot, wish, now);
+                self.plans[slot].since = since;
+            }
+            Chosen::Unknown => self.wait(slot, Wish::default(), now),
+        }
+    }
+
+    /// The one that was chosen may have left while the message waited.
+    fn known(&self, id: ConsumerId) -> Choice {
+        if self.seats.get(id).is_some_and(Seat::is_wanted) { Choice::To(id) } else { Choice::Any }
+    }
+
     /// Lets a held key go on.
     pub(crate) fn resume_key(&mut self, key: u64, now: Duration) -> (bool, Grants<T, A>) {
         let mut grants = Vec::new();
@@ -142,16 +172,16 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     pub(crate) fn due(&mut self, now: Duration) -> (Vec<T>, Vec<T>, Grants<T, A>, Duration) {
         let (mut late, mut waited, mut grants) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = Duration::MAX;
-        for (slot, entry) in &self.entries {
+        for (slot, ticket, entry) in self.entries.iter() {
             let plan = &self.plans[slot];
             let waits = matches!(entry.at, At::Room(_) | At::Lane);
             // Who came with a slot was promised not to be refused for lack of room, however long it takes.
             let patience = if plan.promised { Duration::MAX } else { self.bounds.max_wait };
             let until = plan.since.saturating_add(patience);
             if plan.deadline <= now {
-                late.push(entry.ticket.clone());
+                late.push(ticket.clone());
             } else if waits && until <= now {
-                waited.push(entry.ticket.clone());
+                waited.push(ticket.clone());
             } else {
                 next = next.min(plan.deadline).min(if waits { until } else { Duration::MAX });
             }

@@ -68,10 +68,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
         Moored::At(pid)
     }
 
-    /// The message leaves: whether its conversation ends with it, in its berth.
-    pub(super) fn unmoor(&mut self, moored: bool) -> bool {
+    /// The message leaves, and its conversation ends with it if that was in its berth.
+    pub(super) fn unmoor(&mut self, moored: bool) {
         self.going.unberthed += u64::from(moored);
-        moored
     }
 
     /// Conversations that have berths.
@@ -103,25 +102,25 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// The conversation gives its berth up, and lives on without.
     pub(crate) fn release(&mut self, slot: usize, pid: Pid) -> Option<T> {
-        let entry = self.entries.get_mut(slot).filter(|entry| entry.moored)?;
+        let ticket = self.moored(slot)?;
         let berth = self.quay.berths.get_mut(slot)?;
         // The table has it back: it is the process's slot now.
         let _slot = berth.take_if(|berth| berth.pid() == pid)?;
-        entry.moored = false;
+        self.entries[slot].moored = false;
         self.going.unberthed += 1;
         self.quay.released.insert(pid);
-        Some(entry.ticket.clone())
+        Some(ticket)
     }
 
     /// Whose conversation has that place's berth.
     pub(crate) fn moored(&self, slot: usize) -> Option<T> {
-        self.entries.get(slot).filter(|entry| entry.moored).map(|entry| entry.ticket.clone())
+        self.entries.get(slot).filter(|(_, entry)| entry.moored).map(|(ticket, _)| ticket.clone())
     }
 
     /// All conversations with berths, and all that had.
     pub(crate) fn conversations(&self) -> Vec<Pid> {
-        let moored = self.entries.iter().filter(|(_, entry)| entry.moored);
-        let pids = moored.filter_map(|(slot, _)| Some(self.quay.berths.get(slot)?.as_ref()?.pid()));
+        let moored = self.entries.iter().filter(|(.., entry)| entry.moored);
+        let pids = moored.filter_map(|(slot, ..)| Some(self.quay.berths.get(slot)?.as_ref()?.pid()));
         pids.chain(self.quay.released.iter().copied()).collect()
     }
 
@@ -129,7 +128,7 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
     pub(crate) fn idle_berths(&mut self) -> Vec<Berth> {
         let entries = &self.entries;
         let berths = self.quay.berths.iter_mut().enumerate();
-        let idle = berths.filter(|(slot, _)| entries.get(*slot).is_none_or(|entry| !entry.moored));
+        let idle = berths.filter(|(slot, _)| entries.get(*slot).is_none_or(|(_, entry)| !entry.moored));
         idle.filter_map(|(_, berth)| berth.take()).collect()
     }
 }

@@ -44,14 +44,14 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// All messages that are in.
     pub(crate) fn tickets(&self) -> Vec<T> {
-        self.entries.iter().map(|(_, entry)| entry.ticket.clone()).collect()
+        self.entries.iter().map(|(_, ticket, _)| ticket.clone()).collect()
     }
 
     /// Those that are out at a consumer.
     pub(crate) fn tickets_at(&self, id: ConsumerId) -> Vec<T> {
         let there =
-            self.entries.iter().filter(|(_, entry)| matches!(entry.at, At::Out { consumer, .. } if consumer == id));
-        there.map(|(_, entry)| entry.ticket.clone()).collect()
+            self.entries.iter().filter(|(.., entry)| matches!(entry.at, At::Out { consumer, .. } if consumer == id));
+        there.map(|(_, ticket, _)| ticket.clone()).collect()
     }
 
     /// The group as a whole, but for its consumers and messages.
@@ -94,8 +94,8 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
 
     /// Shows some messages, from that number on; the number to go on from, if there are more.
     pub(crate) fn messages(&self, from: usize, most: usize, mut see: impl FnMut(Seen<'_, T>)) -> Option<usize> {
-        let end = from.saturating_add(most).min(self.entries.capacity());
-        for (slot, entry) in (from..end).filter_map(|slot| Some((slot, self.entries.get(slot)?))) {
+        let end = from.saturating_add(most).min(self.entries.end());
+        for (slot, (ticket, entry)) in (from..end).filter_map(|slot| Some((slot, self.entries.get(slot)?))) {
             let spot = match entry.at {
                 At::Parked => Spot::Between,
                 At::Lane => Spot::Key,
@@ -103,9 +103,9 @@ impl<T: Clone, A: Occupant> Yard<T, A> {
                 At::Out { consumer, .. } => Spot::Out(consumer),
             };
             let Plan { key, since, again, .. } = self.plans[slot];
-            see(Seen { id: entry.id, key, since, again, spot, ticket: &entry.ticket });
+            see(Seen { id: entry.id, key, since, again, spot, ticket });
         }
-        (end < self.entries.capacity()).then_some(end)
+        (end < self.entries.end()).then_some(end)
     }
 
     /// Whether the process is a consumer of this group that holds a delivery.

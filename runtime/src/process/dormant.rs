@@ -173,6 +173,23 @@ impl<M: Send + 'static> Address<M> {
     ///
     /// As [`Address::send`]. The dormant process is told nothing then.
     pub fn send_linked<D: Dormant>(&self, message: M, dormant: &D) -> Result<Unwoken, SendError<M>> {
+        let mut unwoken = Unwoken::default();
+        self.send_linked_into(message, dormant, &mut unwoken).map(|()| unwoken)
+    }
+
+    /// As [`Address::send_linked`], where the time matters that it takes to move what comes of it: that goes into `unwoken`, and
+    /// whatever was in there wakes its process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Address::send_linked`]; `unwoken` is as it was then.
+    #[inline]
+    pub fn send_linked_into<D: Dormant>(
+        &self,
+        message: M,
+        dormant: &D,
+        unwoken: &mut Unwoken,
+    ) -> Result<(), SendError<M>> {
         budget::charge();
         let origin = dormant.origin();
         let shared = &dormant.runtime().home().shared;
@@ -186,10 +203,12 @@ impl<M: Send + 'static> Address<M> {
             }
         };
         let waker = self.control.push_unwoken(message, link).map_err(|refused| self.refuse(refused))?;
-        Ok(Unwoken {
-            waker,
-            late: pid.filter(|_| late).map(|pid| Box::new((Arc::clone(dormant.runtime().home()), pid, self.any()))),
-        })
+        let late = pid.filter(|_| late).map(|pid| Box::new((Arc::clone(dormant.runtime().home()), pid, self.any())));
+        if unwoken.waker.is_some() || unwoken.late.is_some() {
+            std::mem::take(unwoken).wake();
+        }
+        (unwoken.waker, unwoken.late) = (waker, late);
+        Ok(())
     }
 }
 
@@ -203,6 +222,7 @@ impl<M: Send + 'static> Address<M> {
 }
 
 /// A process that was sent something ([`Address::send_linked`]), and is still to be woken. Dropped, it wakes it as well.
+#[derive(Default)]
 #[must_use = "the process is to be woken when no lock is held any more"]
 pub struct Unwoken {
     waker: Option<Waker>,

@@ -56,7 +56,13 @@ impl Origin {
     /// Of a process that is still to be spawned.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            pid: AtomicU64::new(0),
+            parent: AtomicU64::new(0),
+            started: AtomicU32::new(0),
+            linked_at: AtomicU32::new(0),
+            made: AtomicBool::new(false),
+        }
     }
 
     /// Notes who it is, before anybody can find it.

@@ -71,9 +71,9 @@ fn one_verdict_no_second_start_and_over_is_over() {
 fn explore(machine: &Machine, verdicts: u32, left: u32) {
     assert_eq!(verdicts > 0, machine.decided, "decided and told are one: {machine:?}");
     assert!(verdicts <= 1, "invariant 1: {machine:?}");
-    assert!(!machine.terms.at_most_once || machine.started <= 1, "invariant 3: {machine:?}");
+    assert!(!machine.at_most_once || machine.started <= 1, "invariant 3: {machine:?}");
     assert!(machine.phase != Phase::Over || machine.decided, "over without an outcome: {machine:?}");
-    assert!(machine.blamed < machine.terms.poison || machine.is_over(), "{machine:?}");
+    assert!(machine.blamed < machine.poison || machine.is_over(), "{machine:?}");
     if left == 0 {
         return;
     }
@@ -85,10 +85,10 @@ fn explore(machine: &Machine, verdicts: u32, left: u32) {
         let verdict = apply(&mut after, event);
         let completes = event == Event::Completed;
         if verdict == Some(Verdict::Delivered) {
-            let accepted = machine.terms.accepted && event == Event::Start;
+            let accepted = machine.accepted && event == Event::Start;
             assert!(completes || accepted, "invariant 2: {event:?} on {machine:?}");
         }
-        if !machine.is_over() && after.is_over() && !completes && verdict.is_none() && machine.terms.accepted {
+        if !machine.is_over() && after.is_over() && !completes && verdict.is_none() && machine.accepted {
             assert!(machine.decided, "only what was accepted may end untold: {event:?} on {machine:?}");
         }
         if machine.is_over() {

@@ -90,7 +90,10 @@ impl World {
         };
         let request = Request { id: Some(message), key, deadline: Duration::MAX, choice, caller: None, slot: None };
         let mut number = None;
-        let entered = self.yard.enter(request, message, routes_itself, self.now, |_, slot, _| number = Some(slot));
+        let mut place = None;
+        let note = |_: &u64, slot, _| number = Some(slot);
+        let entered = self.yard.enter(request, message, routes_itself, self.now, note, &mut place);
+        assert_eq!(place.is_some(), matches!(entered, Entered::Out));
         if let Entered::Refused(_) = entered {
             assert_eq!(number, None);
             return;
@@ -100,7 +103,7 @@ impl World {
             self.keys.insert(message, key);
         }
         match entered {
-            Entered::Out(place) => self.go_out(message, &place),
+            Entered::Out => self.go_out(message, &place.expect("it has one")),
             Entered::Routes => assert!(self.parked.insert(message), "it is new"),
             Entered::Waits | Entered::Refused(_) => {}
         }
@@ -137,7 +140,8 @@ impl World {
         self.out.remove(&message);
         self.parked.remove(&message);
         self.keys.remove(&message);
-        let (ticket, _, grants) = self.yard.leave(number, finish, false, None, self.now);
+        let mut grants = Vec::new();
+        let (ticket, _) = self.yard.leave(number, finish, false, None, self.now, &mut grants);
         assert_eq!(ticket, message);
         self.grant(grants);
     }
@@ -145,9 +149,11 @@ impl World {
     fn again(&mut self, which: usize, avoid: Option<usize>) {
         let Some(message) = self.parked.iter().nth(which % self.parked.len().max(1)).copied() else { return };
         let wish = Wish { avoid: avoid.map(|consumer| self.consumer(consumer)), ..Wish::default() };
-        let entered = self.yard.again(self.numbers[&message], Choice::RoundRobin, wish, self.now);
+        let mut place = None;
+        let entered = self.yard.again(self.numbers[&message], Choice::RoundRobin, wish, self.now, &mut place);
+        assert_eq!(place.is_some(), matches!(entered, Entered::Out));
         match entered {
-            Entered::Out(place) => self.go_out(message, &place),
+            Entered::Out => self.go_out(message, &place.expect("it has one")),
             Entered::Waits => assert!(self.parked.remove(&message), "it was with its conversation"),
             Entered::Refused(_) | Entered::Routes => {}
         }

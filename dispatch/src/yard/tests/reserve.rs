@@ -82,13 +82,14 @@ impl World {
         let request =
             Request { id: Some(message), key: Some(1), deadline: LATE, choice: Choice::RoundRobin, caller: None, slot };
         let mut number = None;
-        let entered = self.yard.enter(request, message, false, Duration::ZERO, |_, slot, _| number = Some(slot));
+        let entered =
+            self.yard.enter(request, message, false, Duration::ZERO, |_, slot, _| number = Some(slot), &mut None);
         if let Entered::Refused(refusal) = entered {
             self.granted(Vec::new());
             return Err(refusal);
         }
         self.inside.insert(message, number.expect("it was told"));
-        if let Entered::Out(_) = entered {
+        if let Entered::Out = entered {
             self.out.insert(message);
         }
         self.granted(Vec::new());
@@ -132,7 +133,8 @@ impl World {
             Act::Complete => {
                 let Some(message) = self.out.pop_first() else { return };
                 let number = self.inside.remove(&message).expect("it is in");
-                let (_, _, grants) = self.yard.leave(number, Finish::Completed, false, None, Duration::ZERO);
+                let mut grants = Vec::new();
+                self.yard.leave(number, Finish::Completed, false, None, Duration::ZERO, &mut grants);
                 self.granted(grants);
             }
             Act::Crash => self.crash(),
@@ -164,13 +166,14 @@ impl World {
             let number = self.inside[&message];
             let grants = self.yard.park(number, Finish::Lost, Duration::ZERO);
             self.granted(grants);
-            match self.yard.again(number, Choice::RoundRobin, Wish::default(), Duration::ZERO) {
-                Entered::Out(_) => assert!(self.out.insert(message)),
+            match self.yard.again(number, Choice::RoundRobin, Wish::default(), Duration::ZERO, &mut None) {
+                Entered::Out => assert!(self.out.insert(message)),
                 Entered::Waits => {}
                 Entered::Routes => panic!("it was routed"),
                 Entered::Refused(refusal) => {
                     assert_eq!((refusal, self.yard.closing), (Refusal::Closed, true));
-                    let (_, _, grants) = self.yard.leave(number, Finish::Lost, false, None, Duration::ZERO);
+                    let mut grants = Vec::new();
+                    self.yard.leave(number, Finish::Lost, false, None, Duration::ZERO, &mut grants);
                     self.inside.remove(&message);
                     self.granted(grants);
                 }
