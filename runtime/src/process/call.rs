@@ -181,7 +181,7 @@ where
         if self.noted {
             callee.home.arm_time_out(&(cell.clone() as Arc<dyn Pending>), callee.home.shared.clock.after(timeout));
         } else {
-            self.place = Local::collect_wait(&callee.home, cell.clone(), timeout);
+            Local::collect_wait(&callee.home, cell.clone(), timeout, &mut self.place);
         }
         self.cell = Some(cell);
         Ok(())

@@ -21,8 +21,30 @@ pub(crate) struct Wait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) worker: usize,
-    generation: u32,
-    index: u32,
+    spot: Spot,
+}
+
+/// Where it stands among those of its worker: the number of the generation, and the index in it. In one word, so that it comes in a
+/// register: written in halves and read as a whole, it would have to come from the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot(u64);
+
+impl Spot {
+    fn new(generation: u32, index: u32) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(index))
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn index(self) -> usize {
+        (self.0 & u64::from(u32::MAX)) as usize
+    }
+
+    pub(crate) fn of(self, worker: usize) -> Place {
+        Place { worker, spot: self }
+    }
 }
 
 #[derive(Default)]
@@ -40,15 +62,19 @@ struct Generations {
 }
 
 impl Fresh {
-    /// One more of `worker`'s; true when there are so many that it is time for a tick. (Not inlined, so that the pointer
+    /// One more; true when there are so many that it is time for a tick. (Not inlined, so that the pointer
     /// comes in registers. Through the stack it would be written in halves and read as a whole, which processors are slow at.)
     #[inline(never)]
-    pub(crate) fn collect(&self, worker: usize, pending: Arc<dyn Pending>, timeout: u64) -> (Place, bool) {
+    pub(crate) fn collect(&self, pending: Arc<dyn Pending>, timeout: u64) -> (Spot, bool) {
         let mut generations = self.0.lock();
         let at = generations.collected.len();
-        generations.collected.push(Wait { pending: Some(pending), timeout });
+        // Filled in where it stands.
+        generations.collected.push(Wait { pending: None, timeout: 0 });
+        if let Some(last) = generations.collected.last_mut() {
+            (last.pending, last.timeout) = (Some(pending), timeout);
+        }
         let index = u32::try_from(at).expect("a tick empties it long before");
-        (Place { worker, generation: generations.generation, index }, at + 1 >= FRESH_TIME_OUTS)
+        (Spot::new(generations.generation, index), at + 1 >= FRESH_TIME_OUTS)
     }
 
     /// Takes back what was put there, unless that has come of age.
@@ -56,8 +82,8 @@ impl Fresh {
     #[must_use]
     pub(crate) fn take_back(&self, place: Place) -> Option<Arc<dyn Pending>> {
         let mut generations = self.0.lock();
-        let at = place.index as usize;
-        let age = generations.generation.wrapping_sub(place.generation) as usize;
+        let at = place.spot.index();
+        let age = generations.generation.wrapping_sub(place.spot.generation()) as usize;
         if age > 0 {
             let list = generations.stamped.len().checked_sub(age)?;
             return generations.stamped.get_mut(list)?.1.get_mut(at)?.pending.take();
@@ -121,7 +147,7 @@ mod tests {
     }
 
     fn collect(fresh: &Fresh) -> Place {
-        fresh.collect(0, ReplyCell::<u8>::new(None), 7).0
+        fresh.collect(ReplyCell::<u8>::new(None), 7).0.of(0)
     }
 
     #[test]
@@ -163,7 +189,7 @@ mod tests {
             for _ in 0..3 {
                 for _ in 0..2 {
                     let cell: Arc<dyn Pending> = ReplyCell::<u8>::new(None);
-                    put.push((fresh.collect(0, Arc::clone(&cell), 7).0, cell));
+                    put.push((fresh.collect(Arc::clone(&cell), 7).0.of(0), cell));
                 }
                 if put.len() < 6 {
                     assert_eq!(count(&fresh.tick(&clock, false)), 0);

@@ -86,13 +86,10 @@ impl Local {
     #[inline]
     pub(crate) fn with<R>(act: impl FnOnce(Option<&Local>) -> R) -> R {
         // The cell is gone only while the thread ends, when it is no worker any more.
-        let mut act = Some(act);
-        let done = LOCAL.try_with(|local| act.take().map(|act| act(local.get())));
-        match (done, act) {
-            (Ok(Some(result)), _) => result,
-            (_, Some(act)) => act(None),
-            _ => unreachable!("it has been called or is still there"),
+        if LOCAL.try_with(|_| ()).is_err() {
+            return act(None);
         }
+        LOCAL.with(|local| act(local.get()))
     }
 
     /// Whether this worker is of the process's runtime.

@@ -8,23 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Local {
-    /// Notes a wait for a callee of `home`, if this is a worker of its runtime. The clock is not looked at for that now: at
+    /// Notes a wait for a callee of `home`, and its place, if this is a worker of its runtime. The clock is not looked at for that now: at
     /// the next tick its time begins to count, so that it is never early, and only if it lasts for longer than some ticks
     /// does it get a timer, and is polled, to have the callee note it ([`crate::scheduler::fresh`]).
-    #[inline]
-    pub(crate) fn collect_wait(home: &Home, pending: Arc<dyn Pending>, timeout: u64) -> Option<Place> {
+    #[inline(always)]
+    pub(crate) fn collect_wait(home: &Home, pending: Arc<dyn Pending>, timeout: u64, place: &mut Option<Place>) {
         Self::with(|local| {
-            let local = local.filter(|local| local.runs_home(home))?;
-            let (place, full) = local.remote.fresh.collect(local.home.index, pending, timeout);
+            let Some(local) = local.filter(|local| local.runs_home(home)) else { return };
+            let (spot, full) = local.remote.fresh.collect(pending, timeout);
             if full {
                 local.polls_to_tick.set(0);
             }
-            Some(place)
-        })
+            *place = Some(spot.of(local.home.index));
+        });
     }
 
     /// The wait is over. On another worker nothing is done: a tick finds out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn forget_wait(home: &Home, place: Place) {
         let forgotten = Self::with(|local| {
             let local = local.filter(|local| local.home.index == place.worker && local.runs_home(home))?;
