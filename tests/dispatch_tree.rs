@@ -4,7 +4,7 @@ mod workers;
 
 use colloquium::prelude::*;
 use colloquium::tree::{Look, Node, State, Text, Tree};
-use colloquium::{GroupBuilder, Handle, Simulation, SupervisionTree};
+use colloquium::{ChildSpec, GroupBuilder, Handle, Simulation, SupervisionTree, Supervisor, SupervisorRef};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -56,11 +56,9 @@ fn workers(runtime: &Runtime, consumers: usize) -> GroupBuilder<Order, ()> {
     ConsumerGroup::of("workers", consumers, start)
 }
 
-async fn tree_of(runtime: &Runtime, group: &Workers) -> Tree {
-    let tree = Tree::new(runtime);
-    tree.add_root("root", runtime.root().supervisor().await.expect("it was started").observe());
-    tree.add_section(group.group().section());
-    tree
+/// With the groups that were started under the root, whoever made them.
+async fn tree_of(runtime: &Runtime) -> Tree {
+    runtime.root().tree().await.expect("it was started")
 }
 
 fn golden(name: &str, dump: &mut SupervisionTree) {
@@ -86,7 +84,7 @@ fn golden(name: &str, dump: &mut SupervisionTree) {
 fn situation(name: &'static str, body: impl AsyncFn(&Runtime) -> Workers + Send + 'static) {
     let outcome = Simulation::new(5).run(async move |runtime: Runtime| {
         let group = body(&runtime).await;
-        let tree = tree_of(&runtime, &group).await;
+        let tree = tree_of(&runtime).await;
         golden(name, &mut tree.look(&Look::new()));
         group.drain(Duration::from_millis(1)).await;
     });
@@ -197,7 +195,7 @@ fn find<'a>(node: &'a Node, path: &[&str]) -> Option<&'a Node> {
 fn a_dump_comes_while_a_handler_blocks_its_worker() {
     on_sizes(&[1, 2], async |runtime| {
         let group = workers(&runtime, 1).deadline(Duration::from_millis(1)).start(&runtime.root()).await.expect("up");
-        let tree = tree_of(&runtime, &group).await;
+        let tree = tree_of(&runtime).await;
         let (entered, entry) = channel();
         let (release, released) = channel();
         let order = Order::Block(Mutex::new(Some(released)), entered);
@@ -225,7 +223,7 @@ fn very_many_conversations_are_summed_up() {
         let group = group.waiting_per_key(MANY).keyed_by(|_| 1).start(&runtime.root()).await.expect("up");
         group.group().pause();
         let all: Vec<_> = (0..MANY as u64).map(|n| group.dispatch(Order::Nap(0)).id(n).start()).collect();
-        let tree = tree_of(&runtime, &group).await;
+        let tree = tree_of(&runtime).await;
         // A section that is late is left out, on a machine that has other things to do.
         let whole = |dump: &SupervisionTree| !dump.attention.iter().any(|told| told.state == State::Unread);
         let mut dump = tree.look(&Look::new());
@@ -243,5 +241,42 @@ fn very_many_conversations_are_summed_up() {
         assert!(dump.attention.iter().any(|told| told.path == "root/workers" && told.text.contains("paused")));
         drop(all);
         until(&runtime, || group.supervisor().is_empty()).await;
+    });
+}
+
+/// How many nodes of that name there are, below this one.
+fn count(node: &Node, id: &str) -> usize {
+    usize::from(node.id == id) + node.children.iter().map(|child| count(child, id)).sum::<usize>()
+}
+
+/// Whoever started it and wherever it stands, a group is in the dumps that its parent is in, once, until it is gone.
+#[test]
+fn a_group_is_shown_without_being_asked_for() {
+    on_sizes(&[2], async |runtime| {
+        let tree = tree_of(&runtime).await;
+        let below = ChildSpec::supervisor("below", Supervisor::new).build().expect("a supervisor");
+        let root = runtime.root().supervisor().await.expect("it was started");
+        let below = root.start_child(below).await.expect("it starts").address().expect("it is up");
+        let below = SupervisorRef::of(&below).await.expect("it answers");
+        let first = workers(&runtime, 1).start(&runtime.root()).await.expect("it starts");
+        let second = workers(&runtime, 1).name("others").start(&below).await.expect("it starts");
+        let alone = workers(&runtime, 1).name("alone").start(&runtime).await.expect("it starts");
+        tree.add_section(first.group().section());
+        tree.add_root("alone", alone.group().observe().expect("it was started"));
+        let shown = |path: &[&str]| {
+            let dump = tree.look(&Look::new());
+            let letters: usize = dump.trees.iter().map(|tree| count(tree, "dead letters")).sum();
+            let unread = dump.attention.iter().any(|told| told.state == State::Unread);
+            let kind = dump.trees.iter().find(|tree| tree.id == path[0]).and_then(|tree| find(tree, &path[1..]));
+            (!unread).then(|| (letters, kind.and_then(|node| node.kind.clone()).unwrap_or_default()))
+        };
+        // A section that is late is left out, on a machine that has other things to do.
+        let paths: [&[&str]; 3] = [&["root", "workers"], &["root", "below", "others"], &["alone"]];
+        for path in paths {
+            until(&runtime, || shown(path) == Some((3, "consumer group".to_owned()))).await;
+        }
+        second.drain(LONG).await;
+        until(&runtime, || shown(paths[0]) == Some((2, "consumer group".to_owned()))).await;
+        assert!(first.group().observe().is_some() && alone.group().observe().is_some());
     });
 }

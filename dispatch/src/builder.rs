@@ -7,6 +7,7 @@ use crate::limits;
 use crate::registration::{ConsumerRegistration, Registration, child};
 use crate::root::{Grip, Parent, Stem};
 use crate::routing::{RoutingSlot, hash_of};
+use crate::section::Passing;
 use crate::yard::{Bounds, Yard};
 use colloquium_supervisor::tree::RootError;
 use colloquium_supervisor::{AutoShutdown, ChildSpec, Restart, SpecError, StartChildError, StartError, Supervisor};
@@ -225,6 +226,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> GroupBuilder<M, R> {
         let shared = Arc::clone(group.shared());
         let grip = Grip(self.name, Box::new(move || tree(&shared)));
         let stem: Stem = parent.start_tree(grip).0.await?;
+        drop(group.shared().shown.set(stem.attach(Passing::new(group.shared()))));
         drop(group.shared().stem.set(stem));
         Ok(group)
     }

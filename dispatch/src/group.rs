@@ -17,6 +17,7 @@ use crate::view::{ConsumerId, ConsumerStateView};
 use crate::waiting_room::Wish;
 use crate::yard::{Entered, Finish, Grants, Refusal, Yard};
 use colloquium_runtime::{Berth, Handle, Pid};
+use colloquium_supervisor::tree::Attached;
 use colloquium_supervisor::{ChildRef, ChildrenSet, SupervisorMessage};
 use crossbeam_utils::CachePadded;
 use indexmap::IndexMap;
@@ -86,6 +87,8 @@ pub(crate) struct Group<M, R> {
     pub(crate) room: u32,
     /// Set when it is started.
     pub(crate) stem: OnceLock<Stem>,
+    /// Dumps show it as long as this lasts.
+    pub(crate) shown: OnceLock<Attached>,
     /// Away from what every dispatch only reads.
     yard: CachePadded<Mutex<YardOf<M, R>>>,
     /// Those who wait for messages to be done with: the group drains, or a consumer leaves.
@@ -158,6 +161,7 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Group<M, R> {
             dead: Mutex::new(DeadLetters::new(bounds.0, bounds.1)),
             room,
             stem: OnceLock::new(),
+            shown: OnceLock::new(),
             yard: CachePadded::new(Mutex::new(yard)),
             watching: Mutex::default(),
             watched: AtomicBool::new(false),

@@ -189,7 +189,8 @@ impl<M: Send + Sync + 'static, R: Send + 'static> ConsumerGroup<M, R> {
         self.group.metrics()
     }
 
-    /// What dumps of a tree show of the group, beside its processes: `tree.add_section(group.section())`.
+    /// What dumps of a tree show of the group, beside its processes: `tree.add_section(group.section())`. Dumps that show its parent
+    /// (the runtime's root, if it was started under that) show it without that.
     ///
     /// It is read a page at a time, so that dispatches are held up for some microseconds, however many messages are in.
     #[must_use]

@@ -1,7 +1,7 @@
 //! Driver: where a group can be started: on its own, under a supervisor, or under the runtime's root.
 use crate::builder::StartGroupError;
 use colloquium_runtime::{Handle, Pid, Runtime};
-use colloquium_supervisor::tree::RunningRoot;
+use colloquium_supervisor::tree::{Attached, RunningRoot, Section};
 use colloquium_supervisor::{
     ChildRef, ChildSpec, DeleteChildError, Observer, RootSupervisor, Supervisor, SupervisorMessage, SupervisorRef,
     Unavailable, WedgedProcess,
@@ -36,6 +36,14 @@ impl Stem {
         match self {
             Self::Alone(tree) => tree.pid(),
             Self::Under { place, first, .. } => place.address().map_or(first.pid(), |address| address.pid()),
+        }
+    }
+
+    /// Has dumps show the group wherever they show its parent, or itself if it has none.
+    pub(crate) fn attach(&self, section: impl Section) -> Attached {
+        match self {
+            Self::Alone(tree) => tree.add_section(section),
+            Self::Under { parent, .. } => parent.add_section(section),
         }
     }
 

@@ -9,11 +9,12 @@ use crate::picture::{CLASSES, ConsumerPart, ConsumerPicture, Crowd, Held, Letter
 use crate::record::Record;
 use crate::root::Stem;
 use crate::view::ConsumerId;
+use colloquium_runtime::Pid;
 use colloquium_supervisor::tree::{Attention, Section, Severity, Shown, State};
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How long a lock is waited for.
@@ -181,8 +182,13 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Section for GroupSection<M, R>
         &self.group.name
     }
 
+    fn subject(&self) -> Option<Pid> {
+        self.places().map(|places| places.group)
+    }
+
     fn show(&self) -> Shown {
-        let Some(places) = self.places() else { return Shown::new() };
+        let places = self.places().filter(|places| self.group.runtime.info(places.group).is_some());
+        let Some(places) = places else { return Shown::new() };
         match self.picture(self.group.runtime.now()) {
             Some(picture) => picture.show(places),
             None => {
@@ -191,6 +197,36 @@ impl<M: Send + Sync + 'static, R: Send + 'static> Section for GroupSection<M, R>
                 Shown::new().attention_at(places.group, None, unread)
             }
         }
+    }
+}
+
+/// The same, as long as the group lasts: it is shown without being asked for, and kept by the group itself.
+pub(crate) struct Passing<M, R> {
+    name: Arc<str>,
+    group: Weak<Group<M, R>>,
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Passing<M, R> {
+    pub(crate) fn new(group: &Arc<Group<M, R>>) -> Self {
+        Self { name: Arc::clone(&group.name), group: Arc::downgrade(group) }
+    }
+
+    fn section(&self) -> Option<GroupSection<M, R>> {
+        self.group.upgrade().map(|group| GroupSection { group })
+    }
+}
+
+impl<M: Send + Sync + 'static, R: Send + 'static> Section for Passing<M, R> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn subject(&self) -> Option<Pid> {
+        self.section()?.subject()
+    }
+
+    fn show(&self) -> Shown {
+        self.section().map_or_else(Shown::new, |section| section.show())
     }
 }
 

@@ -191,7 +191,7 @@ async fn run(runtime: &Runtime, options: &Options, stop: &AtomicBool) -> Result<
         chaos.calm();
     }
     out.flush()?;
-    let tree = report::tree(runtime, &hashers).await;
+    let tree = report::tree(runtime).await;
     let drained = hashers.drain(20 * SECOND).await;
     Ok(report.print(runtime, &hashers, files.len(), &tree, &drained))
 }

@@ -2,7 +2,7 @@
 use crate::Job;
 use colloquium::DrainReport;
 use colloquium::prelude::*;
-use colloquium::tree::{Look, Tree};
+use colloquium::tree::Look;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,11 +98,9 @@ impl Report {
 }
 
 /// The supervision tree with the group in it, as a dump shows it.
-pub(crate) async fn tree(runtime: &Runtime, hashers: &DispatchConversation<Job, [u8; 32]>) -> String {
-    let tree = Tree::new(runtime);
-    if let Ok(root) = runtime.root().supervisor().await {
-        tree.add_root("root", root.observe());
+pub(crate) async fn tree(runtime: &Runtime) -> String {
+    match runtime.root().tree().await {
+        Ok(tree) => tree.look(&Look::new()).to_string(),
+        Err(error) => format!("no tree: {error}\n"),
     }
-    tree.add_section(hashers.group().section());
-    tree.look(&Look::new()).to_string()
 }

@@ -5,12 +5,12 @@
 //! process which is stuck can never hold it. The lock of the subtrees is never held together with it.
 use crate::children::Key;
 use crate::state::Machine;
-use crate::tree::{Tree, WeakTree};
+use crate::tree::{Slot, Tree, WeakTree};
 use colloquium_runtime::{Handle, Pid};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 #[derive(Clone)]
@@ -25,6 +25,8 @@ struct Inner {
     requests: AtomicUsize,
     /// The dumps of the tree whose root this is. Whoever takes any holds them: they hold the board.
     dumps: Mutex<WeakTree>,
+    /// What dumps of it show beside its processes.
+    sections: Mutex<Vec<Weak<Slot>>>,
 }
 
 /// How long the lock is waited for to find out what a child is called: it is mostly held for less than a microsecond.
@@ -43,6 +45,7 @@ impl Board {
             subtrees: Mutex::default(),
             requests: AtomicUsize::new(0),
             dumps: Mutex::default(),
+            sections: Mutex::default(),
         }))
     }
 
@@ -81,6 +84,19 @@ impl Board {
 
     pub(crate) fn subtree(&self, child: Key) -> Option<Self> {
         self.0.subtrees.lock().get(&child).cloned()
+    }
+
+    pub(crate) fn add_section(&self, section: &Arc<Slot>) {
+        let mut sections = self.0.sections.lock();
+        sections.retain(|section| section.strong_count() > 0);
+        sections.push(Arc::downgrade(section));
+    }
+
+    /// Its sections, and those of the supervisors below it.
+    pub(crate) fn sections(&self, all: &mut Vec<Arc<Slot>>) {
+        all.extend(self.0.sections.lock().iter().filter_map(Weak::upgrade));
+        let below: Vec<Self> = self.0.subtrees.lock().values().cloned().collect();
+        below.iter().for_each(|board| board.sections(all));
     }
 
     /// The dumps of this root, made if there are none.

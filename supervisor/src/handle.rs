@@ -7,6 +7,7 @@ use crate::message::{Ask, Msg, SupervisorMessage};
 use crate::reference::ChildRef;
 use crate::snapshot::{ChildCounts, ChildSummary, Observer, StopReport};
 use crate::spec::SpecError;
+use crate::tree::{Attached, Section, Slot};
 use colloquium_runtime::{Address, CallErrorKind, ExitReason, Pid, ReplyTo};
 use std::fmt;
 use std::time::Duration;
@@ -167,6 +168,13 @@ impl SupervisorRef {
     #[must_use]
     pub fn observe(&self) -> Observer {
         Observer::new(self.board.clone())
+    }
+
+    /// Something more that dumps show wherever they show this supervisor, until what comes back is dropped.
+    pub fn add_section(&self, section: impl Section) -> Attached {
+        let slot = Slot::new(section);
+        self.board.add_section(&slot);
+        Attached::new(slot)
     }
 
     /// Adds a child, as the last in order, starts it, and waits until it is up. A child that says that it is not wanted is

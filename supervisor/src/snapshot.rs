@@ -200,6 +200,10 @@ impl Observer {
         Self { board }
     }
 
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// The supervisor's pid.
     #[must_use]
     pub fn pid(&self) -> Pid {

@@ -169,7 +169,9 @@ pub(crate) fn is_old(oldest_ms: Option<u64>) -> Option<u64> {
 /// What happens next, by itself or not.
 fn next(node: &Node, state: State) -> Option<String> {
     Some(match (node.next, &node.restarts) {
-        (Some(Next::Start { in_ms }), Some(Restarts::Unhealthy { starts, give_up_after })) => {
+        (Some(Next::Start { in_ms }), Some(Restarts::Unhealthy { starts, give_up_after }))
+            if *give_up_after < u32::MAX =>
+        {
             format!("start {} of {give_up_after} in {}", starts.saturating_add(1), age(in_ms))
         }
         (Some(Next::Start { in_ms }), _) => format!("start in {}", age(in_ms)),

@@ -1,4 +1,5 @@
 //! Driver: dumps: what is to be seen of a runtime and its supervision trees, taken whole at one moment.
+mod attached;
 mod collect;
 mod data;
 mod dot;
@@ -19,6 +20,8 @@ mod tests;
 mod text;
 mod word;
 
+pub use attached::Attached;
+pub(crate) use attached::Slot;
 pub use data::{
     Attention, Awaited, Doing, Exit, Exits, Mail, Next, Node, Reason, Restarts, RuntimeHealth, Severity, Summary,
     SupervisionTree,
@@ -36,9 +39,9 @@ use colloquium_runtime::{AbnormalExit, Handle, Pid, RuntimeInfo};
 use options::{ATTENTION, EXITS, SECTIONS};
 use parking_lot::RwLock;
 use section::Placed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -88,12 +91,6 @@ struct Inner {
     sections: RwLock<Vec<Arc<Slot>>>,
 }
 
-struct Slot {
-    section: Box<dyn Section>,
-    /// It was asked and has not come back.
-    asked: AtomicBool,
-}
-
 impl Tree {
     /// A runtime without a tree: everything in it is unsupervised as yet.
     #[must_use]
@@ -111,10 +108,21 @@ impl Tree {
         self.inner.roots.write().push((id.into(), root));
     }
 
-    /// Something more that is shown in every dump.
+    /// Something more that is shown in every dump. What a supervisor of the tree has ([`SupervisorRef::add_section`]) is shown without that.
+    ///
+    /// [`SupervisorRef::add_section`]: crate::SupervisorRef::add_section
     pub fn add_section(&self, section: impl Section) {
-        let slot = Slot { section: Box::new(section), asked: AtomicBool::new(false) };
-        self.inner.sections.write().push(Arc::new(slot));
+        self.inner.sections.write().push(Slot::new(section));
+    }
+
+    /// The sections of its own and those of the supervisors in it; of those that are about the same process, the first.
+    fn sections(&self) -> Vec<Arc<Slot>> {
+        let mut all = self.inner.sections.read().clone();
+        let roots = self.inner.roots.read().clone();
+        roots.iter().for_each(|(_, root)| root.board().sections(&mut all));
+        let mut about = BTreeSet::new();
+        all.retain(|slot| slot.section.subject().is_none_or(|subject| about.insert(subject)));
+        all
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -184,7 +192,7 @@ impl Tree {
 
     /// What the sections have to show. Those that do not answer in time are told of instead, and left alone until they have.
     fn ask_sections(&self) -> Shown {
-        let slots = self.inner.sections.read().clone();
+        let slots = self.sections();
         let (answer, answers) = channel();
         let mut all = Shown::new();
         let late = |slot: &Slot| {

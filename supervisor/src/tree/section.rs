@@ -15,6 +15,11 @@ pub trait Section: Send + Sync + 'static {
 
     /// What it has to show.
     fn show(&self) -> Shown;
+
+    /// The process that it is mainly about, if any: of several that are about the same, one is asked.
+    fn subject(&self) -> Option<Pid> {
+        None
+    }
 }
 
 /// What a [`Section`] adds to one dump.

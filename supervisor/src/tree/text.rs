@@ -289,6 +289,8 @@ fn restarts(restarts: &Restarts) -> String {
             // The column is narrow, and a large limit says little.
             if columns(&text) < RESTARTS { text } else { format!("{used}/{}", compact(*limit)) }
         }
+        // One that is never given up.
+        Restarts::Unhealthy { starts, give_up_after: u32::MAX } => starts.to_string(),
         Restarts::Unhealthy { starts, give_up_after } => format!("{starts} of {give_up_after}"),
         Restarts::Times(times) => compact(usize::try_from(*times).unwrap_or(usize::MAX)),
         Restarts::Other(text) => text.clone(),
