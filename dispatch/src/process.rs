@@ -39,7 +39,8 @@ pub(crate) struct Process<M, R> {
     /// Its supervisor wants it to end. Only this process writes and reads that.
     pub(crate) stopping: AtomicBool,
     orphans: Mutex<Vec<Pid>>,
-    /// For each there is a message without a delivery in the mailbox; the process takes both out.
+    /// Those that the process has taken as messages without a delivery and not looked at yet: the one in its hand, since a signal becomes
+    /// a message when it is its turn.
     exits: Mutex<VecDeque<Exit>>,
 }
 

@@ -85,11 +85,14 @@ fn uploads_are_resized_and_what_is_no_image_is_refused() {
 fn the_tree_is_shown_as_text_and_as_json() {
     let service = Service::start();
     assert_eq!(service.ask("POST", "/upload/1", &image(2, 2)).0, 200);
-    let text = service.text("/tree");
-    for shown in ["TREE", "root", "resizers", "consumers", "keeper", "conversations"] {
+    // The group's part is left out, with a word about it, if it does not come in a fifth of a second: on a machine that has other things to do.
+    let text = (0..100).map(|_| service.text("/tree")).find(|text| !text.contains("in time")).expect("whole, once");
+    for shown in ["TREE", "root", "resizers  consumer group", "consumers", "keeper", "conversations", "dead letters"] {
         assert!(text.contains(shown), "{shown} in\n{text}");
     }
-    let json = colloquium::SupervisionTree::from_json(&service.text("/tree.json")).expect("a tree");
+    let mut trees = (0..100).map(|_| colloquium::SupervisionTree::from_json(&service.text("/tree.json")).expect("a tree"));
+    let whole = |json: &colloquium::SupervisionTree| json.attention.iter().all(|told| !told.text.contains("in time"));
+    let json = trees.find(whole).expect("whole, once");
     let root = &json.trees[0];
     assert_eq!((json.trees.len(), &*root.id, &*root.children[0].id), (1, "root", "resizers"));
     let group = &root.children[0];
