@@ -50,7 +50,8 @@ pub(crate) struct Record<M, R> {
     pub(crate) span: Option<Box<Span>>,
     /// Handlers' closures that run on threads for blocking work; see `record/blocking.rs`.
     blocking: AtomicU32,
-    /// The caller has probably been told: written under the lock, and read without it to guess what is to be done there.
+    /// 1 once the caller has probably been told: written under the lock, and read without it to guess what is to be done there. (A
+    /// flag would leave a gap, see 0085.)
     told: AtomicU32,
     /// Its conversation, as a process.
     origin: Origin,

@@ -90,7 +90,8 @@ fn the_tree_is_shown_as_text_and_as_json() {
     for shown in ["TREE", "root", "resizers  consumer group", "consumers", "keeper", "conversations", "dead letters"] {
         assert!(text.contains(shown), "{shown} in\n{text}");
     }
-    let mut trees = (0..100).map(|_| colloquium::SupervisionTree::from_json(&service.text("/tree.json")).expect("a tree"));
+    let mut trees =
+        (0..100).map(|_| colloquium::SupervisionTree::from_json(&service.text("/tree.json")).expect("a tree"));
     let whole = |json: &colloquium::SupervisionTree| json.attention.iter().all(|told| !told.text.contains("in time"));
     let json = trees.find(whole).expect("whole, once");
     let root = &json.trees[0];
