@@ -3,7 +3,7 @@
 mod workers;
 
 use colloquium::prelude::*;
-use colloquium::{Handle, Inherited, OnCancel, Replayed, StartGroupError};
+use colloquium::{Handle, Inherited, OnCancel, Reached, Replayed, StartGroupError};
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -163,6 +163,19 @@ impl Drop for Dropped {
     }
 }
 
+/// Dispatches what hangs, with a deadline, until a handler had begun with it when that came: the machine may have other things to do.
+/// How often that was.
+async fn late<R: Send + 'static>(group: &DispatchConversation<bool, R>) -> u64 {
+    for dispatched in 1..=1000 {
+        let Err(late) = group.dispatch(true).deadline(5 * MILLISECOND).await else { panic!("it hangs") };
+        assert_eq!(late.kind(), DeadlineExceeded);
+        if late.attempts().iter().any(|attempt| attempt.reached == Reached::Started) {
+            return dispatched;
+        }
+    }
+    panic!("no handler begins within 5 ms");
+}
+
 /// R14: with `Stop` a handler that nobody waits for is dropped; its consumer lives on, and nothing is held against it.
 #[test]
 fn a_handler_is_stopped_where_that_is_wanted() {
@@ -189,12 +202,11 @@ fn a_handler_is_stopped_where_that_is_wanted() {
             group.dispatch(false).await.expect("the consumer goes on");
             assert_eq!(dropped.load(Ordering::SeqCst), n);
         }
-        let late = group.dispatch(true).deadline(Duration::from_millis(5)).await.expect_err("it hangs");
-        assert_eq!(late.kind(), DeadlineExceeded);
+        let late = late(&group).await;
         group.dispatch(false).await.expect("the consumer goes on");
         let snapshot = group.group().snapshot();
         assert_eq!((snapshot.consumers[0].pid, snapshot.totals.ejections, snapshot.totals.failed), (pid, 0, 0));
-        assert_eq!(snapshot.totals.lost, 7);
+        assert_eq!((dropped.load(Ordering::SeqCst), snapshot.totals.lost), (7, 6 + late));
     });
 }
 
@@ -235,8 +247,7 @@ fn what_a_body_handles_by_itself_hands_on_and_is_stopped() {
         let conversation = group.dispatch(true).start();
         until(&runtime, || group.group().consumers()[0].started == 1).await;
         drop(conversation);
-        let late = group.dispatch(true).deadline(5 * MILLISECOND).await.expect_err("it hangs");
-        assert_eq!(late.kind(), DeadlineExceeded);
+        late(&group).await;
         group.dispatch(false).await.expect("the consumer goes on");
         assert_eq!(dropped.load(Ordering::SeqCst), 2);
         let snapshot = group.group().snapshot();
