@@ -332,6 +332,23 @@ impl Section for Panics {
     }
 }
 
+/// Panics when it is asked what it is about.
+struct Confused;
+
+impl Section for Confused {
+    fn name(&self) -> &'static str {
+        "confused"
+    }
+
+    fn show(&self) -> Shown {
+        Shown::new()
+    }
+
+    fn subject(&self) -> Option<Pid> {
+        std::panic::resume_unwind(Box::new("a section"))
+    }
+}
+
 #[test]
 fn sections_of_other_crates_are_shown_and_one_that_hangs_or_panics_is_told_of() {
     on_sizes(&[2], async |runtime| {
@@ -354,6 +371,7 @@ fn sections_of_other_crates_are_shown_and_one_that_hangs_or_panics_is_told_of() 
         let (release, held) = channel();
         tree.add_section(Hangs(Mutex::new(held)));
         tree.add_section(Panics);
+        tree.add_section(Confused);
         // A section has a fifth of a second: the other two may be late on a machine that is busy, but not always.
         for _ in 0..2 {
             let before = asked.load(Ordering::SeqCst);
@@ -362,7 +380,9 @@ fn sections_of_other_crates_are_shown_and_one_that_hangs_or_panics_is_told_of() 
                 assert_eq!(told(&dump, "hangs").map(|attention| attention.state), Some(State::Unread), "{dump}");
                 assert_eq!(find(&dump, &["late"]), None);
                 find(&dump, &["root", "consumer", "8f61"]).is_some()
-                    && told(&dump, "panics").is_some_and(|attention| attention.state == State::Failed)
+                    && ["panics", "confused"]
+                        .iter()
+                        .all(|name| told(&dump, name).is_some_and(|attention| attention.state == State::Failed))
             })
             .await;
             assert!(asked.load(Ordering::SeqCst) > before);

@@ -85,7 +85,8 @@ impl Local {
     /// Runs `act` with this thread's worker, if it is one.
     #[inline]
     pub(crate) fn with<R>(act: impl FnOnce(Option<&Local>) -> R) -> R {
-        // The cell is gone only while the thread ends, when it is no worker any more.
+        // The cell is gone only while the thread ends, when it is no worker any more. Asked for twice, since to keep `act` for the other case it
+        // would be carried into an Option and out (0085).
         if LOCAL.try_with(|_| ()).is_err() {
             return act(None);
         }

@@ -115,13 +115,11 @@ impl Tree {
         self.inner.sections.write().push(Slot::new(section));
     }
 
-    /// The sections of its own and those of the supervisors in it; of those that are about the same process, the first.
+    /// The sections of its own and those of the supervisors in it.
     fn sections(&self) -> Vec<Arc<Slot>> {
         let mut all = self.inner.sections.read().clone();
         let roots = self.inner.roots.read().clone();
         roots.iter().for_each(|(_, root)| root.board().sections(&mut all));
-        let mut about = BTreeSet::new();
-        all.retain(|slot| slot.section.subject().is_none_or(|subject| about.insert(subject)));
         all
     }
 
@@ -199,7 +197,7 @@ impl Tree {
             let text = "a section of the dump has not answered in time; it is not shown";
             Attention::new(Severity::Warning, slot.section.name(), State::Unread, text)
         };
-        let mut awaited = Vec::new();
+        let (mut awaited, mut about) = (Vec::new(), BTreeSet::new());
         for (at, slot) in slots.iter().enumerate() {
             if slot.asked.swap(true, Ordering::AcqRel) || !ask(at, slot, answer.clone()) {
                 all.attention.push(late(slot));
@@ -211,9 +209,12 @@ impl Tree {
         let until = self.inner.runtime.now().saturating_add(SECTIONS);
         while !awaited.is_empty() {
             match answers.recv_timeout(until.saturating_sub(self.inner.runtime.now())) {
-                Ok((at, shown)) => {
+                Ok((at, subject, shown)) => {
                     awaited.retain(|awaited| *awaited != at);
-                    merge(&mut all, shown);
+                    // Who was added by hand as well is shown once.
+                    if subject.is_none_or(|subject| about.insert(subject)) {
+                        merge(&mut all, shown);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
@@ -224,19 +225,21 @@ impl Tree {
 }
 
 /// Asks one section on a thread; false if there is none to be had.
-fn ask(at: usize, slot: &Arc<Slot>, answer: Sender<(usize, Shown)>) -> bool {
+fn ask(at: usize, slot: &Arc<Slot>, answer: Sender<(usize, Option<Pid>, Shown)>) -> bool {
     let asked = Arc::clone(slot);
     let thread = std::thread::Builder::new().name("colloquium dump".to_owned());
     #[expect(clippy::disallowed_methods, reason = "a section that hangs is not to keep the dump from coming")]
     let started = thread.spawn(move || {
-        let shown = catch_unwind(AssertUnwindSafe(|| asked.section.show())).unwrap_or_else(|payload| {
+        let ask = AssertUnwindSafe(|| (asked.section.subject(), asked.section.show()));
+        let (subject, shown) = catch_unwind(ask).unwrap_or_else(|payload| {
             std::mem::forget(payload);
             let text = "a section of the dump has panicked; it is not shown";
-            Shown::new().attention(Attention::new(Severity::Warning, asked.section.name(), State::Failed, text))
+            let failed = Attention::new(Severity::Warning, asked.section.name(), State::Failed, text);
+            (None, Shown::new().attention(failed))
         });
         asked.asked.store(false, Ordering::Release);
         // Who asked may have given up.
-        let _ = answer.send((at, shown));
+        let _ = answer.send((at, subject, shown));
     });
     if started.is_err() {
         slot.asked.store(false, Ordering::Release);

@@ -16,7 +16,7 @@ pub trait Section: Send + Sync + 'static {
     /// What it has to show.
     fn show(&self) -> Shown;
 
-    /// The process that it is mainly about, if any: of several that are about the same, one is asked.
+    /// The process that it is mainly about, if any: of several that are about the same, one is shown. Asked where it is asked what to show.
     fn subject(&self) -> Option<Pid> {
         None
     }
